@@ -1,0 +1,79 @@
+// Package acs is what passes between the ECS control plane and an engine: the part of
+// ECS that its public API leaves out and that Amazon's own agent speaks with a service
+// called ACS. DiscoverPollEndpoint names the place.
+//
+// An engine opens GET {endpoint}/acs?cluster=C&containerInstance=ARN, signed for "ecs",
+// and reads Messages, one JSON value a line, until the connection ends. On connecting
+// it is told every task that should run there; the same task may come again and means
+// nothing new. It answers with the API's own SubmitTaskStateChange and
+// SubmitContainerStateChange, and posts Health to {endpoint}/acs/health.
+package acs
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// Message is one line of the stream. Exactly one member is set; none is a heartbeat,
+// sent every 15 seconds.
+type Message struct {
+	Task        *Task        `json:",omitempty"`
+	Stop        *Stop        `json:",omitempty"`
+	Credentials *Credentials `json:",omitempty"` // fresh ones for a role of a running task
+	Synced      bool         `json:",omitempty"` // every task that should run has been sent
+}
+
+// Task is a task that should run on the engine's host.
+type Task struct {
+	ARN        string
+	ClusterARN string
+	// Definition as registered. Revision and family are in it.
+	Definition           types.TaskDefinition
+	Overrides            *types.TaskOverride `json:",omitempty"`
+	Tags                 []types.Tag         `json:",omitempty"`
+	Group                string              `json:",omitempty"`
+	StartedBy            string              `json:",omitempty"`
+	LaunchType           types.LaunchType    `json:",omitempty"`
+	CreatedAt            time.Time
+	EnableExecuteCommand bool `json:",omitempty"`
+
+	// Region and Account of the task.
+	Region, Account string
+
+	// The roles after overrides; nil when the task has none.
+	ExecutionRole *Credentials `json:",omitempty"`
+	TaskRole      *Credentials `json:",omitempty"`
+}
+
+// Stop asks to stop a task in the right order.
+type Stop struct {
+	TaskARN string
+	Reason  string
+}
+
+// RoleType says which of a task's two roles credentials belong to.
+type RoleType string
+
+const (
+	TaskExecution   RoleType = "TaskExecution"
+	TaskApplication RoleType = "TaskApplication"
+)
+
+// Credentials are temporary credentials of one of a task's roles. They are pushed
+// again well before they expire.
+type Credentials struct {
+	TaskARN         string
+	RoleType        RoleType
+	RoleARN         string
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      time.Time
+}
+
+// Health is what containers' health checks say now.
+type Health struct {
+	TaskARN    string
+	Containers map[string]types.HealthStatus // by container name
+}

@@ -1,0 +1,89 @@
+// Package caller says who asks. The gateway puts a Request into the context after
+// it has verified the signature; everything behind it reads it from there.
+//
+// It holds facts alone: it looks nothing up (see service/iam/directory) and decides
+// nothing (see authz).
+package caller
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/malote/malote/policy"
+)
+
+// Type is the kind of a principal, in the words of aws:PrincipalType, and Service
+// for a service that acts on its own account.
+type Type string
+
+const (
+	Account     Type = "Account" // the root user
+	User        Type = "User"
+	AssumedRole Type = "AssumedRole"
+	Service     Type = "Service"
+	Anonymous   Type = "Anonymous"
+)
+
+// Principal is who signed a request. It is shared between requests: never change one.
+type Principal struct {
+	Type    Type
+	Account string // twelve digits
+	ARN     string // as a denial prints it: the user's, the session's, or arn:aws:iam::A:root
+	ID      string // aws:userid: AIDA…, AROA…:session, or the account
+
+	UserName    string // of a User alone
+	RoleARN     string // of an AssumedRole, with its path
+	RoleID      string // AROA…
+	SessionName string
+	Service     string // of a Service: ecs-tasks.amazonaws.com
+
+	AccessKeyID     string
+	Tags            map[string]string // aws:PrincipalTag
+	TransitiveTags  []string          // keys of Tags that survive role chaining
+	SourceIdentity  string
+	SessionPolicies []*policy.Document // nil when the session has none
+	IssuedAt        time.Time          // of temporary credentials; else zero
+}
+
+// Request is one call as the gateway accepted it.
+type Request struct {
+	ID        string // x-amzn-RequestId
+	Principal *Principal
+	Region    string // from the signing scope
+	Service   string // signing name: "secretsmanager"
+	Operation string // "GetSecretValue"
+	SourceIP  netip.Addr
+	UserAgent string
+	Secure    bool // over TLS
+	Time      time.Time
+
+	// Via lists the services that forwarded the call, first to last, as host names
+	// ("secretsmanager.amazonaws.com"). Empty for a direct call.
+	Via []string
+}
+
+type key struct{}
+
+// With returns ctx carrying r.
+func With(ctx context.Context, r *Request) context.Context {
+	return context.WithValue(ctx, key{}, r)
+}
+
+// From returns the request in ctx. It panics when there is none: code that runs
+// before authentication has no business asking.
+func From(ctx context.Context) *Request {
+	r, ok := ctx.Value(key{}).(*Request)
+	if !ok {
+		panic("caller: no request in context")
+	}
+	return r
+}
+
+// Forward returns ctx for a call that service ("secretsmanager") makes to another
+// service with the caller's identity, as Secrets Manager calls KMS.
+func Forward(ctx context.Context, service string) context.Context {
+	r := *From(ctx)
+	r.Via = append(r.Via[:len(r.Via):len(r.Via)], service+".amazonaws.com")
+	return With(ctx, &r)
+}
