@@ -1,0 +1,50 @@
+# build   bin/malote and bin/malote-init
+# demo    examples/shop from nothing to cleaned up
+# test    every test but those that need aws, boto3 or Terraform
+# clients the tests with the AWS CLI and Terraform
+# bench   the figures of docs/performance.md
+.PHONY: build demo test clients bench lint fuzz clean generate
+
+GOFLAGS_STATIC = CGO_ENABLED=0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+build:
+	@mkdir -p bin
+	$(GOFLAGS_STATIC) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/malote ./cmd/malote
+	$(GOFLAGS_STATIC) go build -trimpath -ldflags '-s -w' -o bin/malote-init ./cmd/malote-init
+
+demo: build
+	.ci/need docker registry
+	./examples/shop/demo
+
+test: build
+	.ci/need docker etcd registry race
+	go test -timeout 15m $(TESTFLAGS) ./...
+
+clients: build
+	.ci/need docker
+	go test -count=1 -timeout 15m -tags clients $(TESTFLAGS) ./test/clients/...
+
+bench: build
+	.ci/need docker
+	go run ./bench
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep ^Fuzz); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done
+
+generate:
+	@test -n "$(MODELS)" || { echo 'make generate MODELS=folder with the API models'; exit 2; }
+	go run ./gateway/model/gen $(MODELS)
+
+clean:
+	rm -rf bin
+	.ci/need stop
