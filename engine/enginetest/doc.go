@@ -1,0 +1,42 @@
+// Package enginetest gives tests a real Docker Engine and images to run on it
+// where no image can be pulled: each is built from scratch around a static Go
+// program.
+//
+// It promises that whatever it makes is removed when the test ends, and that a
+// test which needs Docker fails without one, unless MALOTE_TEST_WITHOUT names
+// "docker".
+//
+// # The program
+//
+// Every image holds the program at /app. Its arguments are verbs, run in order
+// and separated by "then"; the first that fails ends it with status 1:
+//
+//	env [NAME…]            print "NAME sha256 length" of each variable, sorted; of those named, "NAME absent"
+//	check NAME SHA256      fail unless the variable's value has this hash
+//	print TEXT…            a line on stdout
+//	warn TEXT…             a line on stderr
+//	burst N SIZE           N numbered lines of SIZE bytes on stdout
+//	printenv NAME          the value itself, and a newline, on stdout: for tests of masking
+//	argv …                 print os.Args as JSON; takes the rest of the arguments
+//	id                     print pid, uid, gid, cwd, ignored and blocked signals
+//	exit N                 end with status N
+//	sleep DURATION         as time.ParseDuration
+//	trap N                 print "ready", wait for SIGTERM, print "terminated", end with status N
+//	write PATH TEXT        make a file; missing directories too
+//	writeenv PATH NAME     make a file of a variable's value
+//	writefrom PATH FILE    copy a file
+//	cat PATH               its content on stdout
+//	sum PATH               print "PATH sha256 length mode"
+//	wait PATH              wait for a file, 30 seconds at most
+//	serve ADDRESS          HTTP until SIGTERM: /env/NAME answers the value's hash, / answers "ok"
+//	get URL                HTTP GET; print the status code and the body
+//	fetch URL N            wait until GET answers status N, 30 seconds at most
+//	socket PATH            speak malote-init's protocol to a socket; print "refused" or "received N"
+//
+// It is also /bin/sh if [Image.Shell] says so: "sh -c 'VERB ARGS…'" splits at
+// spaces, and replaces a word $NAME by the variable's value.
+//
+// Images with [Image.SDK] also hold /aws, which calls AWS through nothing but the SDK's
+// default chain: "identity" prints the caller's ARN, "secret ID" the hash and
+// length of a secret's string, "parameter NAME" those of a parameter.
+package enginetest
