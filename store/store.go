@@ -2,17 +2,37 @@
 // what the control plane asks of a disk or of a cluster.
 //
 // It does not know what the values mean, nor that they are sealed (see keyring).
-// Backends are its children; storetest holds what all of them promise.
+// Backends are its children; storetest holds what all of them promise. Typed records
+// sit on top: see Table.
 package store
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 )
 
-// ErrNotFound is what Get answers for an absent key.
-var ErrNotFound = errors.New("store: key not found")
+var (
+	// ErrNotFound is what Get answers for an absent key.
+	ErrNotFound = errors.New("store: key not found")
+	// ErrTooLarge refuses a transaction beyond MaxWrites or MaxBytes.
+	ErrTooLarge = errors.New("store: transaction too large")
+	// ErrReadOnly refuses a write within View.
+	ErrReadOnly = errors.New("store: write in a read-only transaction")
+	// ErrTxDone refuses the use of a Tx after its function returned.
+	ErrTxDone = errors.New("store: transaction has ended")
+	// ErrClosed is what a closed store answers.
+	ErrClosed = errors.New("store: closed")
+)
+
+// What one transaction may hold, on any backend: the narrowest of them (etcd takes 128
+// operations and 1.5 MB) decides for all, so that what works on one works on the others.
+const (
+	MaxKey    = 2048    // bytes of a key, which has at least one
+	MaxWrites = 100     // keys put or deleted
+	MaxBytes  = 1 << 20 // keys and values put, together
+)
 
 // Entry is one key with its value.
 type Entry struct {
@@ -21,24 +41,41 @@ type Entry struct {
 }
 
 // A Tx sees one consistent state. Keys are ordered by byte. Deleting an absent key
-// is not an error. Slices passed in or out are copies.
+// is not an error. Slices passed in or out are copies. A Tx belongs to the goroutine
+// and to the duration of the function it was passed to.
 type Tx interface {
 	Get(key string) ([]byte, error) // ErrNotFound
 	Put(key string, value []byte) error
 	Delete(key string) error
 	// Scan yields the entries whose key begins with prefix and is greater than after
-	// ("" for all), in order. Writes of the same transaction are seen.
+	// ("" for all), in order. Writes of the same transaction are seen if they came
+	// before the first step; the loop may write, which does not change what it yields.
+	// An error is the last thing yielded.
 	Scan(prefix, after string) iter.Seq2[Entry, error]
 }
 
 // A Store runs serializable transactions. Update may call fn again after a conflict,
 // so fn acts on tx alone. An error from fn, or a panic, leaves no trace. When Update
-// returns nil the write is durable. Transactions do not nest.
+// returns nil the write is durable; when it returns an error that is not fn's own, the
+// write may have happened (a cluster can be lost between request and answer).
+// Transactions do not nest.
 type Store interface {
 	View(ctx context.Context, fn func(Tx) error) error
 	Update(ctx context.Context, fn func(Tx) error) error
 	// Watch sends a nudge after keys below prefix changed: look again, it is never
-	// the news itself. Nudges may be joined. The channel closes when ctx ends.
+	// the news itself. Nudges may be joined. The channel closes when ctx ends or the
+	// store is closed. Look once after Watch returned: what changed before is not told.
 	Watch(ctx context.Context, prefix string) <-chan struct{}
 	Close() error
+}
+
+// CheckKey says whether key may be used in a store. Backends call it.
+func CheckKey(key string) error {
+	if key == "" {
+		return errors.New("store: empty key")
+	}
+	if len(key) > MaxKey {
+		return fmt.Errorf("store: key of %d bytes, at most %d are allowed", len(key), MaxKey)
+	}
+	return nil
 }
