@@ -15,7 +15,7 @@ build:
 
 demo: build
 	.ci/need docker registry
-	./examples/shop/demo
+	go run ./examples/shop
 
 test: build
 	.ci/need docker etcd registry race
