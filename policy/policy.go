@@ -19,14 +19,25 @@ type Document struct {
 	Version    string
 	ID         string
 	Statements []Statement
-	// compiled form: the implementer's
+
+	principals []string // see Principals
 }
 
 // Statement is one statement of a Document.
 type Statement struct {
 	Sid   string
 	Allow bool
-	// compiled form: the implementer's
+
+	Index              int // in Statements
+	Line, Column       int // of its "{", from 1
+	EndLine, EndColumn int // behind its "}"
+
+	notAction, notResource, notPrincipal bool
+
+	actions    []actionPattern
+	resources  []arnPattern // nil in a trust policy: its role
+	principals []principal  // nil in a policy of an identity: its bearer
+	conditions []condition
 }
 
 // Source is a document with the name that a reason gives it.
@@ -44,6 +55,15 @@ type Principal struct {
 	RoleARN string // with path, of a session
 	ID      string // AIDA…, AROA… (without the session name): what stored trust and resource policies refer to
 	Service string // ecs-tasks.amazonaws.com
+
+	// Federated is the identity provider's ARN of a caller known by its web identity alone.
+	Federated string
+}
+
+// Keys finds condition keys one by one, for who would rather not compute those that no
+// policy asks for. Names are in lower case. A slice, once returned, does not change.
+type Keys interface {
+	Values(key string) []string
 }
 
 // Context holds the condition keys of a request, by lower-cased name. An absent key is absent.
@@ -52,7 +72,7 @@ type Context map[string][]string
 // Grant is what a KMS grant adds: an Allow for some operations under constraints.
 type Grant struct {
 	ID                      string
-	GranteePrincipal        string   // ARN
+	GranteePrincipal        string   // ARN, unique id, or a service
 	Operations              []string // "Decrypt", …
 	EncryptionContextEquals map[string]string
 	EncryptionContextSubset map[string]string
@@ -65,6 +85,7 @@ type Request struct {
 	Resource        string // an ARN, or "*" for actions without resource
 	ResourceAccount string // owner of the resource; "" means the principal's
 	Context         Context
+	Keys            Keys // asked for what Context lacks; nil for none
 	// EncryptionContext of a KMS call, for grant constraints.
 	EncryptionContext map[string]string
 }
@@ -87,7 +108,10 @@ type Decision struct {
 	Layer     Layer      // who decided (allowed it, denied it, or failed to allow it)
 	Source    *Source    // nil when implicit
 	Statement *Statement // nil when implicit
+	Grant     *Grant     // of LayerGrant
 	Action    string
+
+	CrossAccount bool // the resource belongs to another account than the principal
 }
 
 // Layer names a sort of policy in a reason.
@@ -102,14 +126,3 @@ const (
 	LayerTrust
 	LayerGrant
 )
-
-// Because is the clause that AWS appends to an access-denied message, facts "Access denied
-// error messages" of the IAM User Guide: "because no identity-based policy allows the X action",
-// "with an explicit deny in an identity-based policy". For an allow it names the statement.
-func (d Decision) Because() string { panic("policy: being written") }
-
-// Parse checks and compiles a document. A *SyntaxError names line, column and element.
-func Parse(kind Kind, text []byte) (*Document, error) { panic("policy: being written") }
-
-// Evaluate decides r under s: the evaluation logic of the IAM User Guide.
-func Evaluate(r *Request, s *Set) Decision { panic("policy: being written") }
