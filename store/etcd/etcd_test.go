@@ -1,0 +1,129 @@
+package etcd_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/malote/malote/store"
+	"github.com/malote/malote/store/etcd"
+	"github.com/malote/malote/store/etcd/etcdtest"
+	"github.com/malote/malote/store/storetest"
+)
+
+var shared etcdtest.Shared
+
+func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
+
+func TestStore(t *testing.T) {
+	server := shared.Server(t)
+	storetest.Test(t, server.Store)
+}
+
+// The cluster survives; what must be whole is each transaction of a control plane that dies.
+func TestCrash(t *testing.T) {
+	endpoint := os.Getenv("ETCD_TEST_ENDPOINT") // of the parent, in the process to be killed
+	if endpoint == "" {
+		endpoint = shared.Server(t).Endpoint
+		t.Setenv("ETCD_TEST_ENDPOINT", endpoint)
+	}
+	storetest.Crash(t, "crash/", func(tb testing.TB, prefix string) store.Store {
+		return (&etcdtest.Server{Endpoint: endpoint}).Open(tb, prefix)
+	})
+}
+
+// Two control planes on one cluster see each other's writes and nudge each other.
+func TestTwoClients(t *testing.T) {
+	server := shared.Server(t)
+	a, b := server.Open(t, "two/"), server.Open(t, "two/")
+	defer a.Close()
+	defer b.Close()
+	nudges := a.Watch(t.Context(), "k")
+	<-nudges // accepted
+	if err := b.Update(t.Context(), func(tx store.Tx) error { return tx.Put("k", []byte("1")) }); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-nudges:
+	case <-time.After(10 * time.Second):
+		t.Error("no nudge")
+	}
+	attempts := 0
+	err := a.Update(t.Context(), func(tx store.Tx) error {
+		attempts++
+		value, err := tx.Get("k")
+		if err != nil {
+			return err
+		}
+		if attempts == 1 {
+			if err := b.Update(t.Context(), func(tx store.Tx) error { return tx.Put("k", []byte("2")) }); err != nil {
+				return err
+			}
+		}
+		return tx.Put("k", append(value, '!'))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if attempts != 2 {
+		t.Errorf("%d attempts, want 2: the first read what b then changed", attempts)
+	}
+	err = b.View(t.Context(), func(tx store.Tx) error {
+		value, err := tx.Get("k")
+		if string(value) != "2!" {
+			t.Errorf("k = %q, want 2!", value)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stores under different prefixes of one cluster do not see each other.
+func TestPrefix(t *testing.T) {
+	server := shared.Server(t)
+	a, b := server.Open(t, "pre/"), server.Open(t, "pre0/")
+	defer a.Close()
+	defer b.Close()
+	if err := a.Update(t.Context(), func(tx store.Tx) error { return tx.Put("k", nil) }); err != nil {
+		t.Fatal(err)
+	}
+	err := b.View(t.Context(), func(tx store.Tx) error {
+		for e := range tx.Scan("", "") {
+			t.Errorf("sees %q", e.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Deletes in many groups need a mark each: the one way past etcd's limit that the
+// limits of every store leave open.
+func TestTooManyMarks(t *testing.T) {
+	s := shared.Server(t).Store(t)
+	defer s.Close()
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		for i := range store.MaxWrites {
+			if err := tx.Delete(fmt.Sprintf("a/%d/x", i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("Update = %v, want ErrTooLarge", err)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	_, err := etcd.Open(t.Context(), etcd.Config{Endpoints: []string{"http://127.0.0.1:1"}, Timeout: 200 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("Open = %v, want an error that names the endpoint", err)
+	}
+}
