@@ -1,0 +1,143 @@
+package directory
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/gateway"
+	"github.com/malote/malote/store"
+)
+
+// Session is what temporary credentials stand for. It is not stored: it travels, sealed,
+// in the session token.
+type Session struct {
+	Account string
+	Type    caller.Type // AssumedRole, or User and Account for GetSessionToken
+	ID      string      // AROA… of the role, AIDA… of the user, the account
+
+	Name           string            `json:",omitempty"` // of an AssumedRole's session
+	Tags           map[string]string `json:",omitempty"` // the session's own, inherited ones included
+	TransitiveTags []string          `json:",omitempty"`
+	SourceIdentity string            `json:",omitempty"`
+	Policies       []string          `json:",omitempty"` // session policies, as text
+	PolicyARNs     []string          `json:",omitempty"` // managed policies as session policies
+
+	IssuedAt time.Time
+	Expires  time.Time
+	Secret   string // secret access key
+}
+
+// HasPolicies says whether the session is limited by session policies.
+func (s *Session) HasPolicies() bool { return len(s.Policies)+len(s.PolicyARNs) > 0 }
+
+// Issued is a set of temporary credentials.
+type Issued struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expires         time.Time
+}
+
+// A session token is, in base64: one byte of format (1), twelve of nonce, and the
+// Session as JSON sealed by AES-256-GCM with the access key id as associated data. So a
+// token opens only with the key it was issued with, and 2^32 tokens may be made under one
+// key before nonces could meet.
+const tokenFormat = 1
+
+// tokenKey is the key that tokens are sealed under, drawn when it is first needed.
+type tokenKey struct {
+	Key     []byte
+	Created time.Time
+}
+
+type sealer struct{ cipher.AEAD }
+
+// Issue makes temporary credentials for s until s.Expires. It sets IssuedAt and Secret.
+func (d *Directory) Issue(ctx context.Context, s Session) (*Issued, error) {
+	aead, err := d.sealer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// AWS counts a token's times in seconds, and aws:TokenIssueTime is compared with them.
+	s.IssuedAt, s.Expires = d.now().UTC().Truncate(time.Second), s.Expires.UTC().Truncate(time.Second)
+	s.Secret = newSecret()
+	plain, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encoding session: %w", err)
+	}
+	id := newAccessKeyID("ASIA", s.Account)
+	token := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(plain)+aead.Overhead())
+	token[0] = tokenFormat
+	rand.Read(token[1:])
+	token = aead.Seal(token, token[1:], plain, []byte(id))
+	return &Issued{id, s.Secret, base64.StdEncoding.EncodeToString(token), s.Expires}, nil
+}
+
+// open is the session sealed in a token, expired or not, or gateway.ErrInvalidToken.
+func (d *Directory) open(ctx context.Context, accessKeyID, token string) (*Session, error) {
+	aead, err := d.sealer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) < 1+aead.NonceSize() || raw[0] != tokenFormat {
+		return nil, gateway.ErrInvalidToken
+	}
+	nonce, sealed := raw[1:1+aead.NonceSize()], raw[1+aead.NonceSize():]
+	plain, err := aead.Open(nil, nonce, sealed, []byte(accessKeyID))
+	if err != nil {
+		return nil, gateway.ErrInvalidToken
+	}
+	s := new(Session)
+	if err := json.Unmarshal(plain, s); err != nil {
+		return nil, gateway.ErrInvalidToken
+	}
+	return s, nil
+}
+
+const tokenKeyKey = "iam/tokenkey"
+
+func (d *Directory) sealer(ctx context.Context) (*sealer, error) {
+	if s := d.tokens.Load(); s != nil {
+		return s, nil
+	}
+	var key *tokenKey
+	read := func(tx *Tx) (err error) {
+		key, err = d.tables.tokenKey.Get(tx.tx, tokenKeyKey)
+		return err
+	}
+	err := d.View(ctx, read)
+	if errors.Is(err, store.ErrNotFound) {
+		err = d.Update(ctx, func(tx *Tx) error {
+			err := read(tx)
+			if !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			key = &tokenKey{Key: make([]byte, 32), Created: d.now()}
+			rand.Read(key.Key)
+			return d.tables.tokenKey.Put(tx.tx, tokenKeyKey, key)
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading session token key: %w", err)
+	}
+	block, err := aes.NewCipher(key.Key)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	s := &sealer{aead}
+	d.tokens.Store(s)
+	return s, nil
+}
