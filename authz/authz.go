@@ -1,16 +1,23 @@
 // Package authz answers one question for every operation of every service: may this
 // caller do this here? It brings the caller's policies and the resource's together, asks
 // policy, and has the answer, denials included, in the audit.
+//
+// It promises: Authorize returns nil only when the policies allow the access and the
+// audit has taken its record.
 package authz
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"time"
 
+	"github.com/malote/malote/audit"
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/policy"
 )
 
-// Access is what an operation wants to do.
+// Access is what an operation wants to do. It must not be changed once it was asked about.
 type Access struct {
 	Action   string // secretsmanager:GetSecretValue
 	Resource string // ARN; "" or "*" for actions without resource
@@ -42,10 +49,107 @@ type PolicySource interface {
 	Policies(ctx context.Context, p *caller.Principal) (*policy.Set, error)
 }
 
-// Denied is the error of a refused access: a smithy.APIError with code AccessDeniedException
-// (AccessDenied from the services that speak Query and XML: the gateway renames it) and AWS's text.
-type Denied struct {
-	Access    Access
-	Decision  policy.Decision
-	Principal *caller.Principal
+// Config says what an Authorizer works with.
+type Config struct {
+	Policies PolicySource
+	Audit    audit.Log        // nil keeps no audit: for tests
+	Now      func() time.Time // nil means time.Now
+}
+
+// Authorizer decides. It is safe for concurrent use.
+type Authorizer struct {
+	policies PolicySource
+	audit    audit.Log
+	now      func() time.Time
+}
+
+// New returns an Authorizer.
+func New(c Config) *Authorizer {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Authorizer{policies: c.Policies, audit: c.Audit, now: c.Now}
+}
+
+// Authorize decides whether the caller in ctx may do what access says, and records the
+// decision. It returns nil, or a *Denied, or an internal error when the policies could
+// not be read or the audit not be written.
+func (a *Authorizer) Authorize(ctx context.Context, access *Access) error {
+	d, p, now, err := a.decide(ctx, access)
+	if err != nil {
+		return err
+	}
+	var denied *Denied
+	if !d.Allowed {
+		denied = &Denied{Access: *access, Decision: d, Principal: p}
+	}
+	if a.audit != nil {
+		if err := a.audit.Record(ctx, record(caller.From(ctx), access, d, p, denied, now)); err != nil {
+			return fmt.Errorf("recording %s: %w", access.Action, err)
+		}
+	}
+	if denied != nil {
+		return denied
+	}
+	return nil
+}
+
+// Decide decides as Authorize does, and leaves no record: for simulations alone.
+func (a *Authorizer) Decide(ctx context.Context, access *Access) (policy.Decision, error) {
+	d, _, _, err := a.decide(ctx, access)
+	return d, err
+}
+
+func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decision, *caller.Principal, time.Time, error) {
+	request := caller.From(ctx)
+	p := access.Principal
+	if p == nil {
+		p = request.Principal
+	}
+	now := a.now()
+
+	var set policy.Set
+	if p.Type == caller.User || p.Type == caller.AssumedRole {
+		own, err := a.policies.Policies(ctx, p)
+		if err != nil {
+			return policy.Decision{}, p, now, fmt.Errorf("reading the policies of %s: %w", p.ARN, err)
+		}
+		if own != nil {
+			set = *own
+		}
+	}
+	set.Resource, set.Kind, set.Grants = access.Policy, access.Kind, access.Grants
+
+	question := policy.Request{
+		Principal: policy.Principal{
+			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: p.ID, Service: p.Service,
+		},
+		Action:            access.Action,
+		Resource:          access.Resource,
+		ResourceAccount:   access.Account,
+		Keys:              &keys{access: access, request: request, principal: p, now: now},
+		EncryptionContext: access.EncryptionContext,
+	}
+	if p.Type == caller.AssumedRole {
+		question.Principal.ID = p.RoleID
+	}
+	if question.Resource == "" {
+		question.Resource = "*"
+	}
+	return policy.Evaluate(&question, &set), p, now, nil
+}
+
+func record(request *caller.Request, access *Access, d policy.Decision, p *caller.Principal, denied *Denied, now time.Time) audit.Record {
+	r := audit.Record{
+		Time: now, Operation: request.Operation, Region: request.Region, SourceIP: request.SourceIP, UserAgent: request.UserAgent,
+		RequestID: request.ID, Via: request.Via, Principal: p, Resource: access.Resource, Account: access.Account, Decision: d,
+	}
+	r.Service, r.Name, _ = strings.Cut(access.Action, ":")
+	if r.Account == "" {
+		r.Account = p.Account
+	}
+	if denied != nil {
+		r.ErrorCode, r.ErrorMessage = "AccessDenied", denied.ErrorMessage()
+	}
+	return r
 }

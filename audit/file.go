@@ -1,0 +1,359 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The file has one JSON object a line, in CloudTrail's words and two of ours at its end:
+// "sequence", from 1 and without a gap, and "previousHash", the SHA-256 in hex of the line
+// before, without its line end; of the first, 64 zeros. A last line without line end was
+// being written when the machine stopped; the next File to open cuts it off.
+
+// Sentinels of File.Record.
+var (
+	ErrClosed = errors.New("the audit log is closed")
+	ErrLocked = errors.New("the audit log is in use by another process")
+)
+
+// Options of a File. The zero value is good.
+type Options struct {
+	Queue int           // records that may wait for the disk; zero means 16,384
+	Delay time.Duration // how long a record waits for company before it is written; zero means 2 ms
+	Sync  time.Duration // between fsyncs while there is something to sync; zero means a second
+	Log   *slog.Logger  // where a failing disk is reported; nil means nowhere
+}
+
+// File is a Log in a file. One goroutine writes, many records at a time, so Record costs
+// its caller a copy. What Record took reaches the file within Delay, unless the process is
+// killed in between, and the disk within Sync.
+//
+// While the file cannot be written, Record returns the reason, so nothing goes on
+// unrecorded; what it took before is kept and written when the disk is well again.
+type File struct {
+	o    Options
+	file *os.File
+
+	wake chan struct{} // has one item when queue has some
+	stop chan struct{} // closed by Close
+	done chan struct{} // closed when the writer has ended
+
+	mu     sync.Mutex    // guards what follows
+	queue  []Record      // not yet with the writer
+	taken  int           // with the writer, not yet in the file
+	room   chan struct{} // closed and replaced whenever taken becomes zero
+	err    error         // why the last write failed; nil when it did not
+	closed bool
+
+	// The writer's alone.
+	spare    []Record
+	lines    []byte
+	size     int64 // of the file's whole lines
+	sequence uint64
+	head     [sha256.Size]byte // hash of the last line
+	dirty    bool
+	synced   time.Time
+}
+
+// Open opens or makes the log at path, for its owner alone, and cuts off a torn last
+// line. The caller closes it.
+func Open(path string, o Options) (*File, error) {
+	if o.Queue == 0 {
+		o.Queue = 16384
+	}
+	if o.Delay == 0 {
+		o.Delay = 2 * time.Millisecond
+	}
+	if o.Sync == 0 {
+		o.Sync = time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	f := &File{
+		o: o, file: file,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}),
+	}
+	if err := f.recover(); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("opening the audit log %s: %w", path, err)
+	}
+	go f.run()
+	return f, nil
+}
+
+// recover takes the file for itself and finds the end of the chain.
+func (f *File) recover() error {
+	if err := syscall.Flock(int(f.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return ErrLocked
+		}
+		return err
+	}
+	if err := f.file.Chmod(0o600); err != nil {
+		return err
+	}
+	line, end, err := lastLine(f.file)
+	if err != nil {
+		return err
+	}
+	if err := f.file.Truncate(end); err != nil {
+		return err
+	}
+	f.size = end
+	if line == nil {
+		return nil
+	}
+	var link link
+	if err := json.Unmarshal(line, &link); err != nil || link.Sequence == 0 {
+		return errors.New("its last line is not a record: it was changed by something else")
+	}
+	f.sequence, f.head = link.Sequence, sha256.Sum256(line)
+	return nil
+}
+
+// link is what chains a line to the one before.
+type link struct {
+	Sequence     uint64 `json:"sequence"`
+	PreviousHash string `json:"previousHash"`
+}
+
+// lastLine returns the last whole line, nil when there is none, and where it ends. It
+// reads the file from behind, so its length does not matter.
+func lastLine(file *os.File) (line []byte, end int64, err error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, 0, err
+	}
+	const step = 64 << 10
+	var tail []byte // file[from:]
+	for from := size; ; {
+		if last := bytes.LastIndexByte(tail, '\n'); last >= 0 {
+			first := bytes.LastIndexByte(tail[:last], '\n')
+			if first >= 0 || from == 0 {
+				return tail[first+1 : last], from + int64(last) + 1, nil
+			}
+		}
+		if from == 0 {
+			return nil, 0, nil
+		}
+		n := min(step, from)
+		from -= n
+		chunk := make([]byte, n, int(n)+len(tail))
+		if _, err := file.ReadAt(chunk, from); err != nil {
+			return nil, 0, err
+		}
+		tail = append(chunk, tail...)
+	}
+}
+
+// Record takes r. When too many records wait for the disk it waits too, as long as ctx lives.
+func (f *File) Record(ctx context.Context, r Record) error {
+	f.mu.Lock()
+	for {
+		switch {
+		case f.closed:
+			f.mu.Unlock()
+			return ErrClosed
+		case f.err != nil:
+			err := f.err
+			f.mu.Unlock()
+			return err
+		}
+		if len(f.queue)+f.taken < f.o.Queue {
+			break
+		}
+		room := f.room
+		f.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the audit log: %w", ctx.Err())
+		}
+		f.mu.Lock()
+	}
+	f.queue = append(f.queue, r)
+	first := len(f.queue) == 1
+	f.mu.Unlock()
+	if first {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// Flush returns when everything that Record took is on the disk.
+func (f *File) Flush(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		waiting, room, err := len(f.queue)+f.taken > 0, f.room, f.err
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if !waiting {
+			return f.file.Sync()
+		}
+		select {
+		case <-room:
+		case <-f.done:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Close writes what waits, syncs and closes. Its error says that something did not reach the disk.
+func (f *File) Close() error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		<-f.done
+		return nil
+	}
+	f.closed = true
+	f.mu.Unlock()
+	close(f.stop)
+	<-f.done
+	err := f.file.Sync()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return errors.Join(f.err, err, f.file.Close())
+}
+
+// retryAfter is how long a failing disk is left alone.
+const retryAfter = 250 * time.Millisecond
+
+// run is the writer.
+func (f *File) run() {
+	defer close(f.done)
+	timer := time.NewTimer(f.o.Sync)
+	defer timer.Stop()
+	for {
+		select {
+		case <-f.wake:
+			if !f.sleep(f.o.Delay) {
+				f.last()
+				return
+			}
+			for !f.write() {
+				if !f.sleep(retryAfter) {
+					f.last()
+					return
+				}
+			}
+			if f.dirty && time.Since(f.synced) >= f.o.Sync {
+				f.sync()
+			}
+			if f.dirty {
+				timer.Reset(f.o.Sync)
+			}
+		case <-timer.C:
+			if f.dirty {
+				f.sync()
+			}
+		case <-f.stop:
+			f.last()
+			return
+		}
+	}
+}
+
+// last writes what is left, once.
+func (f *File) last() { f.write() }
+
+// sleep returns false when the log is closed meanwhile.
+func (f *File) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-f.stop:
+		return false
+	}
+}
+
+// write puts all that waits into the file, or nothing: a batch cut short by a full disk
+// is taken back, so the file always ends with a whole line unless the process dies.
+func (f *File) write() bool {
+	f.mu.Lock()
+	if f.taken == 0 {
+		f.queue, f.spare = f.spare[:0], f.queue
+		f.taken = len(f.spare)
+	}
+	f.mu.Unlock()
+	if f.taken == 0 {
+		return true
+	}
+
+	lines, sequence, head := f.lines[:0], f.sequence, f.head
+	for i := range f.spare {
+		start := len(lines)
+		sequence++
+		lines = appendRecord(lines, &f.spare[i], sequence, &head)
+		head = sha256.Sum256(lines[start:])
+		lines = append(lines, '\n')
+	}
+	_, err := f.file.WriteAt(lines, f.size)
+	if err != nil {
+		err = fmt.Errorf("writing the audit log: %w", err)
+		if undo := f.file.Truncate(f.size); undo != nil {
+			err = errors.Join(err, undo)
+		}
+	} else {
+		f.size += int64(len(lines))
+		f.sequence, f.head = sequence, head
+		clear(f.spare) // let go of principals and decisions
+		f.dirty = true
+	}
+	if cap(lines) > 1<<20 {
+		lines = nil
+	}
+	f.lines = lines
+	return f.wrote(err)
+}
+
+// wrote tells callers how the write went.
+func (f *File) wrote(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err != nil && f.err == nil:
+		f.o.Log.Error("audit log cannot be written, every request is refused until it can", "err", err)
+	case err == nil && f.err != nil:
+		f.o.Log.Info("audit log can be written again")
+	}
+	f.err = err
+	if err == nil {
+		f.taken = 0
+		f.spare = f.spare[:0]
+	}
+	close(f.room)
+	f.room = make(chan struct{})
+	return err == nil
+}
+
+func (f *File) sync() {
+	if err := f.file.Sync(); err != nil {
+		f.o.Log.Error("audit log cannot be synced", "err", err)
+	}
+	f.dirty, f.synced = false, time.Now()
+}
