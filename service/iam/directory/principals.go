@@ -162,7 +162,7 @@ func (t *Tx) NewTrust(document string) (Trust, error) {
 		if errors.Is(err, store.ErrNotFound) {
 			return "", &InvalidPrincipal{principal}
 		}
-		if err == nil && id != principal {
+		if err == nil && IsID(id) {
 			if trust.IDs == nil {
 				trust.IDs = map[string]string{}
 			}

@@ -1,0 +1,85 @@
+package iam
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/service/iam/directory"
+)
+
+// These answer about what nobody has here, because no operation makes one: console
+// passwords, MFA devices, signing certificates and service-specific credentials. Tools ask
+// for them before they delete a user.
+
+// none answers for a user that exists, to a caller who may ask.
+func (s *Service) none(ctx context.Context, action string, userName, marker *string) error {
+	name, err := self(ctx, userName)
+	if err != nil {
+		return err
+	}
+	return s.read(ctx, directory.KindUser, name, &authz.Access{Action: action}, func(*directory.Tx, *subject) error {
+		_, err := after(marker)
+		return err
+	})
+}
+
+func (s *Service) ListMFADevices(ctx context.Context, in *iam.ListMFADevicesInput) (*iam.ListMFADevicesOutput, error) {
+	if err := s.none(ctx, "iam:ListMFADevices", in.UserName, in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListMFADevicesOutput{MFADevices: []types.MFADevice{}}, nil
+}
+
+func (s *Service) ListSSHPublicKeys(ctx context.Context, in *iam.ListSSHPublicKeysInput) (*iam.ListSSHPublicKeysOutput, error) {
+	if err := s.none(ctx, "iam:ListSSHPublicKeys", in.UserName, in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListSSHPublicKeysOutput{SSHPublicKeys: []types.SSHPublicKeyMetadata{}}, nil
+}
+
+func (s *Service) ListSigningCertificates(ctx context.Context, in *iam.ListSigningCertificatesInput) (*iam.ListSigningCertificatesOutput, error) {
+	if err := s.none(ctx, "iam:ListSigningCertificates", in.UserName, in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListSigningCertificatesOutput{Certificates: []types.SigningCertificate{}}, nil
+}
+
+func (s *Service) ListServiceSpecificCredentials(ctx context.Context, in *iam.ListServiceSpecificCredentialsInput) (*iam.ListServiceSpecificCredentialsOutput, error) {
+	if err := s.none(ctx, "iam:ListServiceSpecificCredentials", in.UserName, in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListServiceSpecificCredentialsOutput{ServiceSpecificCredentials: []types.ServiceSpecificCredentialMetadata{}}, nil
+}
+
+func (s *Service) ListVirtualMFADevices(ctx context.Context, in *iam.ListVirtualMFADevicesInput) (*iam.ListVirtualMFADevicesOutput, error) {
+	access := &authz.Access{Action: "iam:ListVirtualMFADevices", Resource: "arn:aws:iam::" + account(ctx) + ":mfa/*"}
+	if err := s.authorize(ctx, access); err != nil {
+		return nil, err
+	}
+	if _, err := after(in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListVirtualMFADevicesOutput{VirtualMFADevices: []types.VirtualMFADevice{}}, nil
+}
+
+func (s *Service) GetLoginProfile(ctx context.Context, in *iam.GetLoginProfileInput) (*iam.GetLoginProfileOutput, error) {
+	return nil, s.noLoginProfile(ctx, "iam:GetLoginProfile", in.UserName)
+}
+
+func (s *Service) DeleteLoginProfile(ctx context.Context, in *iam.DeleteLoginProfileInput) (*iam.DeleteLoginProfileOutput, error) {
+	return nil, s.noLoginProfile(ctx, "iam:DeleteLoginProfile", in.UserName)
+}
+
+func (s *Service) noLoginProfile(ctx context.Context, action string, userName *string) error {
+	name, err := self(ctx, userName)
+	if err != nil {
+		return err
+	}
+	if err := s.read(ctx, directory.KindUser, name, &authz.Access{Action: action}, func(*directory.Tx, *subject) error { return nil }); err != nil {
+		return err
+	}
+	return noSuchEntity("Login Profile for User %s cannot be found.", name)
+}
