@@ -1,0 +1,194 @@
+package kms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
+	"github.com/malote/malote/store"
+)
+
+// use is what an operation wants to do with one key.
+type use struct {
+	action     string // "kms:Decrypt"
+	keyID      string // as the request names it
+	takesAlias bool   // whether keyID may be an alias
+
+	crypto      bool // with its material: the conditions of encryption apply
+	context     map[string]string
+	conditions  map[string][]string // the operation's own
+	requestTags map[string]string
+	tagKeys     []string
+	grantTokens []string
+
+	// makeManaged makes alias/aws/… refer to a key from now on: DescribeKey does that.
+	makeManaged bool
+}
+
+// authorizedKey finds the key that u names and asks whether the caller may use it so.
+// Those who may not learn nothing of whether it exists.
+func (s *Service) authorizedKey(ctx context.Context, u use) (*key, error) {
+	request := caller.From(ctx)
+	r := parseRef(u.keyID, request.Region, request.Principal.Account, u.takesAlias)
+	k, err := s.find(ctx, request, r, u.makeManaged)
+	if err != nil {
+		return nil, s.absent(ctx, u, r, err)
+	}
+	if err := s.authorizeKey(ctx, u, k, r.alias); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// find returns the key that r refers to, with what has come due done to it. Its error is
+// r's own, store.ErrNotFound, or a failure.
+func (s *Service) find(ctx context.Context, request *caller.Request, r ref, makeManaged bool) (*key, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	var k *key
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		id := r.id
+		if r.alias != "" {
+			a, err := s.aliases.Get(tx, aliasPath(r.account, request.Region, r.alias))
+			if err != nil {
+				return err
+			}
+			id = a.KeyID
+		}
+		var err error
+		k, err = s.keys.Get(tx, keyPrefix(r.account, request.Region)+id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) && r.alias != "" && mayMakeManaged(request, r, makeManaged) {
+		return s.makeManaged(ctx, request, r.alias)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, store.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading key %s: %w", r.arn, err)
+	}
+	return s.settle(ctx, k)
+}
+
+// absent authorizes the use of what find did not find, by the caller's own policies, and
+// says that it is not there.
+func (s *Service) absent(ctx context.Context, u use, r ref, cause error) error {
+	var notFound *types.NotFoundException
+	if !errors.Is(cause, store.ErrNotFound) && !errors.As(cause, &notFound) {
+		return cause
+	}
+	access := &authz.Access{
+		Action: u.action, Resource: r.arn, Account: r.account, Conditions: u.allConditions(nil, r.alias),
+		RequestTags: u.requestTags, TagKeys: u.tagKeys, EncryptionContext: u.context,
+	}
+	if err := s.authorize(ctx, access); err != nil {
+		return err
+	}
+	switch {
+	case notFound != nil:
+		return notFound
+	case r.alias != "":
+		return aliasNotFound(r.arn)
+	}
+	return keyNotFound(r.arn)
+}
+
+// authorizeKey asks k's policy, and the caller's own as far as it lets them count.
+func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias string) error {
+	c, err := k.compiled()
+	if err != nil {
+		return err
+	}
+	err = s.authorize(ctx, &authz.Access{
+		Action: u.action, Resource: k.arn(), Account: k.Account,
+		Conditions: u.allConditions(k, requestAlias),
+		Tags:       k.tagMap(), RequestTags: u.requestTags, TagKeys: u.tagKeys,
+		Policy: c.policy, Kind: policy.Key,
+		EncryptionContext: u.context,
+	})
+	if err != nil {
+		return err
+	}
+	// No grant has been made, so no token can be of one.
+	if len(u.grantTokens) > 0 {
+		return &types.InvalidGrantTokenException{Message: aws.String("The grant token is not valid.")}
+	}
+	return nil
+}
+
+// allConditions has the condition keys of a request but those that authorize adds. k may
+// be nil.
+func (u *use) allConditions(k *key, requestAlias string) map[string][]string {
+	conditions := make(map[string][]string, 12+len(u.context))
+	maps.Copy(conditions, u.conditions)
+	if k != nil {
+		conditions["kms:KeySpec"] = keySpecCondition
+		conditions["kms:KeyUsage"] = keyUsageCondition
+		conditions["kms:KeyOrigin"] = keyOriginCondition
+		conditions["kms:MultiRegion"] = falseCondition
+		if len(k.Aliases) > 0 {
+			conditions["kms:ResourceAliases"] = k.Aliases
+		}
+	}
+	if requestAlias != "" {
+		conditions["kms:RequestAlias"] = []string{requestAlias}
+	}
+	if u.crypto {
+		conditions["kms:EncryptionAlgorithm"] = keySpecCondition
+		for name, value := range u.context {
+			conditions["kms:EncryptionContext:"+name] = []string{value}
+		}
+		if len(u.context) > 0 {
+			conditions["kms:EncryptionContextKeys"] = slices.Sorted(maps.Keys(u.context))
+		}
+	}
+	return conditions
+}
+
+var (
+	keySpecCondition   = []string{string(types.KeySpecSymmetricDefault)}
+	keyUsageCondition  = []string{string(types.KeyUsageTypeEncryptDecrypt)}
+	keyOriginCondition = []string{string(types.OriginTypeAwsKms)}
+	falseCondition     = []string{"false"}
+)
+
+func boolCondition(b bool) []string { return []string{strconv.FormatBool(b)} }
+
+// authorize asks authz, with the condition keys that every KMS request has. To those who
+// come from another account a refusal does not say what exists.
+func (s *Service) authorize(ctx context.Context, access *authz.Access) error {
+	request := caller.From(ctx)
+	if access.Conditions == nil {
+		access.Conditions = map[string][]string{}
+	}
+	access.Conditions["kms:CallerAccount"] = []string{request.Principal.Account}
+	if via := viaService(request); via != "" {
+		access.Conditions["kms:ViaService"] = []string{via + "." + request.Region + ".amazonaws.com"}
+	}
+	err := s.authz.Authorize(ctx, access)
+	if err != nil && isDenied(err) && access.Account != "" && access.Account != request.Principal.Account {
+		return accessDenied(fmt.Sprintf("User: %s is not authorized to perform: %s on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+			request.Principal.ARN, access.Action))
+	}
+	return err
+}
+
+// viaService is the service that made the call for the caller ("secretsmanager"), or "".
+func viaService(request *caller.Request) string {
+	if len(request.Via) == 0 {
+		return ""
+	}
+	return strings.TrimSuffix(request.Via[len(request.Via)-1], ".amazonaws.com")
+}

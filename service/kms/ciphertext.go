@@ -1,0 +1,124 @@
+package kms
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	formatOne  = 0x01
+	headerSize = 42
+	overhead   = headerSize + nonceSize + tagSize
+
+	formUUID = 0x00
+	formMRK  = 0x01
+)
+
+// header is the part of a ciphertext that says what opens it. It comes from outside:
+// nothing in it is to be believed before the tag was checked.
+type header struct {
+	account  string
+	keyID    string
+	material [16]byte
+}
+
+// parseHeader reports false for what is not a ciphertext of ours.
+func parseHeader(blob []byte) (header, bool) {
+	var h header
+	if len(blob) < overhead || blob[0] != formatOne {
+		return h, false
+	}
+	account := binary.BigEndian.Uint64(blob[2:])
+	if account > 999_999_999_999 {
+		return h, false
+	}
+	h.account = fmt.Sprintf("%012d", account)
+	digits := hex.EncodeToString(blob[10:26])
+	switch blob[1] {
+	case formUUID:
+		h.keyID = digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
+	case formMRK:
+		h.keyID = "mrk-" + digits
+	default:
+		return h, false
+	}
+	copy(h.material[:], blob[26:])
+	return h, true
+}
+
+// appendHeader is the inverse of parseHeader.
+func appendHeader(dst []byte, h header) ([]byte, error) {
+	account, err := strconv.ParseUint(h.account, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("account of a key: %w", err)
+	}
+	form, digits := byte(formUUID), strings.ReplaceAll(h.keyID, "-", "")
+	if rest, ok := strings.CutPrefix(h.keyID, "mrk-"); ok {
+		form, digits = formMRK, rest
+	}
+	id, err := hex.DecodeString(digits)
+	if err != nil || len(id) != 16 {
+		return nil, fmt.Errorf("key id %q has not 32 digits", h.keyID)
+	}
+	dst = append(dst, formatOne, form)
+	dst = binary.BigEndian.AppendUint64(dst, account)
+	dst = append(dst, id...)
+	return append(dst, h.material[:]...), nil
+}
+
+// appendContext makes one text of an encryption context, so that equal contexts, and
+// only those, have equal texts.
+func appendContext(dst []byte, context map[string]string) []byte {
+	for _, k := range slices.Sorted(maps.Keys(context)) {
+		for _, text := range [2]string{k, context[k]} {
+			dst = binary.BigEndian.AppendUint32(dst, uint32(len(text)))
+			dst = append(dst, text...)
+		}
+	}
+	return dst
+}
+
+// encrypt seals plaintext under the key's current material.
+func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, error) {
+	c, err := k.compiled()
+	if err != nil {
+		return nil, err
+	}
+	m := &c.materials[len(c.materials)-1]
+	blob, err := appendHeader(make([]byte, 0, overhead+len(plaintext)), header{k.Account, k.ID, m.id})
+	if err != nil {
+		return nil, err
+	}
+	data := appendContext(slices.Clone(blob), context)
+	nonce := make([]byte, nonceSize)
+	rand.Read(nonce)
+	return m.cipher.seal(append(blob, nonce...), nonce, plaintext, data)
+}
+
+// decrypt opens a blob whose header h names this key. Its error is always
+// InvalidCiphertextException, or that the key itself is broken.
+func (k *key) decrypt(h header, blob []byte, context map[string]string) (plaintext []byte, materialID string, err error) {
+	c, err := k.compiled()
+	if err != nil {
+		return nil, "", err
+	}
+	for i := range c.materials {
+		m := &c.materials[i]
+		if m.id != h.material {
+			continue
+		}
+		data := appendContext(slices.Clone(blob[:headerSize]), context)
+		plaintext, err := m.cipher.open(blob[headerSize:headerSize+nonceSize], blob[headerSize+nonceSize:], data)
+		if err != nil {
+			return nil, "", invalidCiphertext()
+		}
+		return plaintext, k.Materials[i].ID, nil
+	}
+	return nil, "", invalidCiphertext()
+}

@@ -1,0 +1,317 @@
+package kms
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/malote/malote/policy"
+	"github.com/malote/malote/store"
+)
+
+// key is a stored key. One that comes from the store is shared between requests and must
+// not be changed: change works on a copy.
+//
+// Invariants: Materials is never empty, its last is the current one, and none is dropped
+// while the key lives; Deletion is set exactly in state PendingDeletion; Aliases lists
+// exactly the alias records that target the key.
+type key struct {
+	ID          string
+	Account     string
+	Region      string
+	Description string `json:",omitempty"`
+	Created     time.Time
+	State       types.KeyState // Enabled, Disabled or PendingDeletion
+	Deletion    time.Time      `json:",omitzero"`
+	Manager     types.KeyManagerType
+	Policy      string
+	Tags        []tag    `json:",omitempty"` // in order of insertion
+	Aliases     []string `json:",omitempty"` // with "alias/", sorted
+	Materials   []material
+	Rotation    *rotation `json:",omitempty"` // nil while automatic rotation is off
+
+	compiled func() (*compiled, error)
+}
+
+type tag struct{ Key, Value string }
+
+// material is one backing key.
+type material struct {
+	ID      string // 64 hexadecimal digits
+	Key     []byte
+	Created time.Time
+	Type    types.RotationType `json:",omitempty"` // how it became current; "" for the first
+}
+
+// rotation is the schedule of automatic rotation.
+type rotation struct {
+	Days int
+	Next time.Time
+}
+
+// compiled is what requests need of a key beyond its record, made once per record.
+type compiled struct {
+	policy    *policy.Source
+	materials []compiledMaterial // as key.Materials
+}
+
+type compiledMaterial struct {
+	id     [16]byte
+	cipher *xaes
+}
+
+// UnmarshalJSON reads a record. What is compiled from it lives as long as the record
+// does, so a key in use is parsed once, not once per request.
+func (k *key) UnmarshalJSON(data []byte) error {
+	type record key
+	if err := json.Unmarshal(data, (*record)(k)); err != nil {
+		return err
+	}
+	k.compiled = sync.OnceValues(k.compile)
+	return nil
+}
+
+func (k *key) compile() (*compiled, error) {
+	document, err := policy.Parse(policy.Key, []byte(k.Policy))
+	if err != nil {
+		return nil, fmt.Errorf("policy of %s: %w", k.arn(), err)
+	}
+	c := &compiled{policy: &policy.Source{Document: document, Name: "the key policy of " + k.arn()}}
+	for _, m := range k.Materials {
+		id, err := hex.DecodeString(m.ID)
+		if err != nil || len(id) != sha256.Size {
+			return nil, fmt.Errorf("key material id of %s is not 64 hexadecimal digits", k.arn())
+		}
+		cipher, err := newXAES(m.Key)
+		if err != nil {
+			return nil, fmt.Errorf("key material of %s: %w", k.arn(), err)
+		}
+		c.materials = append(c.materials, compiledMaterial{[16]byte(id), cipher})
+	}
+	return c, nil
+}
+
+// clone returns a copy to change.
+func (k *key) clone() *key {
+	c := *k
+	c.Tags, c.Aliases, c.Materials = slices.Clone(k.Tags), slices.Clone(k.Aliases), slices.Clone(k.Materials)
+	if k.Rotation != nil {
+		r := *k.Rotation
+		c.Rotation = &r
+	}
+	c.compiled = sync.OnceValues(c.compile)
+	return &c
+}
+
+func (k *key) arn() string { return keyARN(k.Region, k.Account, k.ID) }
+
+// current is the material that encrypts.
+func (k *key) current() material { return k.Materials[len(k.Materials)-1] }
+
+// addMaterial makes fresh material the current one.
+func (k *key) addMaterial(now time.Time, how types.RotationType) {
+	bytes := make([]byte, materialSize)
+	rand.Read(bytes)
+	mac := hmac.New(sha256.New, bytes)
+	mac.Write([]byte("key material id of " + k.ID))
+	k.Materials = append(k.Materials, material{ID: hex.EncodeToString(mac.Sum(nil)), Key: bytes, Created: now, Type: how})
+}
+
+// gone reports whether the waiting period of a deletion is over.
+func (k *key) gone(now time.Time) bool {
+	return k.State == types.KeyStatePendingDeletion && !k.Deletion.After(now)
+}
+
+// rotationDue reports whether the key should have new material by now. A key that is not
+// enabled waits until it is.
+func (k *key) rotationDue(now time.Time) bool {
+	return k.Rotation != nil && k.State == types.KeyStateEnabled && !k.Rotation.Next.After(now)
+}
+
+func (k *key) rotate(now time.Time) {
+	k.addMaterial(now, types.RotationTypeAutomatic)
+	k.Rotation.Next = now.AddDate(0, 0, k.Rotation.Days)
+}
+
+// notPending is the rule of operations that work on any key but one that is to be deleted.
+func (k *key) notPending() error {
+	if k.State == types.KeyStatePendingDeletion {
+		return pendingDeletion(k.arn())
+	}
+	return nil
+}
+
+// usable is the rule of cryptographic operations.
+func (k *key) usable() error {
+	if k.State == types.KeyStateDisabled {
+		return disabled(k.arn())
+	}
+	return k.notPending()
+}
+
+// metadata is the key as DescribeKey and CreateKey show it.
+func (k *key) metadata() *types.KeyMetadata {
+	m := &types.KeyMetadata{
+		AWSAccountId:          aws.String(k.Account),
+		KeyId:                 aws.String(k.ID),
+		Arn:                   aws.String(k.arn()),
+		CreationDate:          aws.Time(k.Created),
+		Enabled:               k.State == types.KeyStateEnabled,
+		Description:           aws.String(k.Description),
+		KeyUsage:              types.KeyUsageTypeEncryptDecrypt,
+		KeyState:              k.State,
+		Origin:                types.OriginTypeAwsKms,
+		KeyManager:            k.Manager,
+		CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault,
+		KeySpec:               types.KeySpecSymmetricDefault,
+		EncryptionAlgorithms:  []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
+		MultiRegion:           aws.Bool(false),
+		CurrentKeyMaterialId:  aws.String(k.current().ID),
+	}
+	if !k.Deletion.IsZero() {
+		m.DeletionDate = aws.Time(k.Deletion)
+	}
+	return m
+}
+
+// alias is a stored alias.
+type alias struct {
+	Name    string // with "alias/"
+	KeyID   string
+	Created time.Time
+	Updated time.Time
+}
+
+func keyPrefix(account, region string) string   { return "kms/" + account + "/" + region + "/key/" }
+func aliasPrefix(account, region string) string { return "kms/" + account + "/" + region + "/alias/" }
+
+func (k *key) path() string { return keyPrefix(k.Account, k.Region) + k.ID }
+
+func aliasPath(account, region, name string) string {
+	return aliasPrefix(account, region) + strings.TrimPrefix(name, "alias/")
+}
+
+const duePrefix = "kms/due/"
+
+// duePath is the entry that leads deleteDue to the key. Entries sort by time.
+func (k *key) duePath() string {
+	return duePrefix + fmt.Sprintf("%020d", k.Deletion.UnixMilli()) + "/" + k.Account + "/" + k.Region + "/" + k.ID
+}
+
+// remove leaves nothing of the key: not its material, not its aliases.
+func (k *key) remove(tx store.Tx) error {
+	for _, name := range k.Aliases {
+		if err := tx.Delete(aliasPath(k.Account, k.Region, name)); err != nil {
+			return err
+		}
+	}
+	if !k.Deletion.IsZero() {
+		if err := tx.Delete(k.duePath()); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(k.path())
+}
+
+// change replaces the stored key by what fn makes of a copy, and returns it. Its error
+// when the key has gone meanwhile is that there is none.
+func (s *Service) change(ctx context.Context, k *key, fn func(tx store.Tx, k *key) error) (*key, error) {
+	var changed *key
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		now, err := s.keys.Get(tx, k.path())
+		if errors.Is(err, store.ErrNotFound) || err == nil && now.gone(s.now()) {
+			return keyNotFound(k.arn())
+		}
+		if err != nil {
+			return fmt.Errorf("reading key %s: %w", k.ID, err)
+		}
+		changed = now.clone()
+		if err := fn(tx, changed); err != nil {
+			return err
+		}
+		return s.keys.Put(tx, changed.path(), changed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return changed, nil
+}
+
+// settle does what time has made due on k: a deletion, which gives store.ErrNotFound, or
+// a rotation.
+func (s *Service) settle(ctx context.Context, k *key) (*key, error) {
+	now := s.now()
+	switch {
+	case k.gone(now):
+		if err := s.removeGone(ctx, k.path()); err != nil {
+			return nil, err
+		}
+		return nil, store.ErrNotFound
+	case k.rotationDue(now):
+		return s.change(ctx, k, func(_ store.Tx, k *key) error {
+			if k.rotationDue(now) {
+				k.rotate(now)
+			}
+			return nil
+		})
+	}
+	return k, nil
+}
+
+// removeGone deletes the key at path if its deletion is still due.
+func (s *Service) removeGone(ctx context.Context, path string) error {
+	return s.store.Update(ctx, func(tx store.Tx) error {
+		k, err := s.keys.Get(tx, path)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil || !k.gone(s.now()) {
+			return err
+		}
+		return k.remove(tx)
+	})
+}
+
+func (s *Service) deleteDue(ctx context.Context) error {
+	var paths []string
+	limit := s.now().UnixMilli()
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		paths = nil
+		for entry, err := range tx.Scan(duePrefix, "") {
+			if err != nil {
+				return err
+			}
+			parts := strings.Split(strings.TrimPrefix(entry.Key, duePrefix), "/")
+			if len(parts) != 4 {
+				return fmt.Errorf("kms: strange entry %q", entry.Key)
+			}
+			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit {
+				return err
+			}
+			paths = append(paths, keyPrefix(parts[1], parts[2])+parts[3])
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking for keys to delete: %w", err)
+	}
+	for _, path := range paths {
+		if err := s.removeGone(ctx, path); err != nil {
+			return fmt.Errorf("deleting a key: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package kms
+
+import (
+	"regexp"
+	"strings"
+)
+
+// ref is what a KeyId of a request refers to, before anybody looked whether it exists.
+type ref struct {
+	account string
+	id      string // of a key; "" when alias is set
+	alias   string // with "alias/"
+	arn     string // of the key or alias
+	err     error  // why it cannot refer to anything; for those who may know
+}
+
+var keyIDPattern = regexp.MustCompile(`^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`)
+
+func keyARN(region, account, id string) string {
+	return "arn:aws:kms:" + region + ":" + account + ":key/" + id
+}
+
+func aliasARN(region, account, name string) string {
+	return "arn:aws:kms:" + region + ":" + account + ":" + name
+}
+
+// parseRef reads a key id, key ARN, alias name or alias ARN. An id or a name is of the
+// caller's account. Operations that manage a key do not take aliases.
+func parseRef(given, region, account string, takesAlias bool) ref {
+	resource := given
+	r := ref{account: account}
+	if strings.HasPrefix(given, "arn:") {
+		parts := strings.SplitN(given, ":", 6)
+		if len(parts) != 6 || parts[1] != "aws" || parts[2] != "kms" || !isAccount(parts[4]) {
+			r.arn = given
+			r.err = notFound("Invalid keyId '%s'", given)
+			return r
+		}
+		r.account, resource = parts[4], parts[5]
+		if parts[3] != region {
+			r.arn = given
+			r.err = notFound("Invalid arn %s", parts[3])
+			return r
+		}
+		id, isKey := strings.CutPrefix(resource, "key/")
+		if !isKey && !strings.HasPrefix(resource, "alias/") {
+			r.arn = given
+			r.err = notFound("Invalid keyId '%s'", given)
+			return r
+		}
+		if isKey {
+			resource = id
+		}
+	}
+	if strings.HasPrefix(resource, "alias/") {
+		r.alias = resource
+		r.arn = aliasARN(region, r.account, resource)
+		if !takesAlias {
+			r.err = notFound("Invalid keyId '%s'", given)
+		}
+		return r
+	}
+	r.id = resource
+	r.arn = keyARN(region, r.account, resource)
+	if !keyIDPattern.MatchString(resource) {
+		r.err = notFound("Invalid keyId '%s'", given)
+	}
+	return r
+}
+
+func isAccount(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+}

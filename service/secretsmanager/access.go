@@ -1,0 +1,197 @@
+package secretsmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
+	"github.com/malote/malote/store"
+)
+
+// access is what an operation wants to do with one secret.
+type access struct {
+	action      string // "secretsmanager:GetSecretValue"
+	secretID    string // as the request names it
+	conditions  map[string][]string
+	requestTags map[string]string
+	tagKeys     []string
+
+	// also reads more of a secret that there is, in the transaction that reads it.
+	also func(tx store.Tx, x *secret) error
+}
+
+// authorizedSecret finds the secret that a names and asks whether the caller may do that
+// with it. Those who may not learn nothing of whether it exists.
+func (s *Service) authorizedSecret(ctx context.Context, a access) (*secret, error) {
+	request := caller.From(ctx)
+	id := parseSecretID(a.secretID, request.Region, request.Principal.Account)
+	x, err := s.find(ctx, id, request.Region, a.also)
+	switch {
+	case err == nil:
+		return x, s.authorizeSecret(ctx, a, x)
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	err = s.authz.Authorize(ctx, &authz.Access{
+		Action: a.action, Resource: id.literal, Account: id.account,
+		Conditions: a.conditions, RequestTags: a.requestTags, TagKeys: a.tagKeys,
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case id.err != nil:
+		return nil, id.err
+	}
+	return nil, secretNotFound()
+}
+
+// find returns the secret that id refers to, or store.ErrNotFound.
+func (s *Service) find(ctx context.Context, id secretID, region string, also func(store.Tx, *secret) error) (*secret, error) {
+	if id.err != nil {
+		return nil, store.ErrNotFound
+	}
+	var x *secret
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		var err error
+		x, err = s.secrets.Get(tx, secretPrefix(id.account, region)+id.name)
+		if err != nil {
+			return err
+		}
+		if id.suffix != "" && id.suffix != x.Suffix || x.gone(s.now()) {
+			return store.ErrNotFound
+		}
+		if also != nil {
+			return also(tx, x)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("reading secret %s: %w", id.name, err)
+	}
+	return x, err
+}
+
+// authorizeSecret asks the secret's policy and the caller's own.
+func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) error {
+	source, err := x.policy()
+	if err != nil {
+		return err
+	}
+	conditions := make(map[string][]string, 2+len(a.conditions)+len(x.tags))
+	maps.Copy(conditions, a.conditions)
+	conditions["secretsmanager:SecretId"] = []string{x.arn}
+	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
+	for k, v := range x.tags {
+		conditions["secretsmanager:ResourceTag/"+k] = []string{v}
+	}
+	return s.authz.Authorize(ctx, &authz.Access{
+		Action: a.action, Resource: x.arn, Account: x.Account,
+		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
+		Conditions: conditions, Policy: source, Kind: policy.Resource,
+	})
+}
+
+// authorize asks for an action that is on no secret.
+func (s *Service) authorize(ctx context.Context, action string) error {
+	return s.authz.Authorize(ctx, &authz.Access{Action: action, Resource: "*"})
+}
+
+// errMoved says that a secret changed between looking and writing: look again.
+var errMoved = errors.New("secretsmanager: the secret changed meanwhile")
+
+const attempts = 10
+
+// change replaces the stored secret by what fn makes of a copy, and returns it. When the
+// secret has gone, or another has taken its name, it is not found.
+func (s *Service) change(ctx context.Context, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
+	var changed *secret
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		now, err := s.secrets.Get(tx, x.path())
+		if errors.Is(err, store.ErrNotFound) || err == nil && (now.Suffix != x.Suffix || now.gone(s.now())) {
+			return secretNotFound()
+		}
+		if err != nil {
+			return fmt.Errorf("reading secret %s: %w", x.Name, err)
+		}
+		changed = now.clone()
+		if err := fn(tx, changed); err != nil {
+			return err
+		}
+		changed.prepare()
+		return s.secrets.Put(tx, changed.path(), changed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return changed, nil
+}
+
+// remove leaves nothing of the secret.
+func (s *Service) remove(tx store.Tx, x *secret) error {
+	for i := range x.Versions {
+		if err := s.values.Delete(tx, x.valuePath(x.Versions[i].ID)); err != nil {
+			return err
+		}
+	}
+	if err := tx.Delete(x.createdPath()); err != nil {
+		return err
+	}
+	if !x.Deletion.IsZero() {
+		if err := tx.Delete(x.duePath()); err != nil {
+			return err
+		}
+	}
+	return s.secrets.Delete(tx, x.path())
+}
+
+// deleteDue removes the secrets whose recovery window is over.
+func (s *Service) deleteDue(ctx context.Context) error {
+	var paths []string
+	limit := s.now().UnixMilli()
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		paths = nil
+		for entry, err := range tx.Scan(duePrefix, "") {
+			if err != nil {
+				return err
+			}
+			parts := strings.SplitN(strings.TrimPrefix(entry.Key, duePrefix), "/", 4)
+			if len(parts) != 4 {
+				return fmt.Errorf("secretsmanager: strange entry %q", entry.Key)
+			}
+			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit {
+				return err
+			}
+			paths = append(paths, secretPrefix(parts[1], parts[2])+parts[3])
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking for secrets to delete: %w", err)
+	}
+	for _, path := range paths {
+		err := s.store.Update(ctx, func(tx store.Tx) error {
+			x, err := s.secrets.Get(tx, path)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil || !x.gone(s.now()) {
+				return err
+			}
+			return s.remove(tx, x)
+		})
+		if err != nil {
+			return fmt.Errorf("deleting a secret: %w", err)
+		}
+	}
+	return nil
+}
+
+// timestamp is now, as finely as AWS tells it.
+func (s *Service) timestamp() time.Time { return s.now().UTC().Truncate(time.Millisecond) }

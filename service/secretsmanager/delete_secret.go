@@ -1,0 +1,114 @@
+package secretsmanager
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/store"
+)
+
+const (
+	minWindowDays = 7
+	maxWindowDays = 30
+)
+
+// DeleteSecret hides a secret at once and deletes it when the recovery window is over, or
+// now if forced. To force the deletion of what is not there is no error.
+func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSecretInput) (*secretsmanager.DeleteSecretOutput, error) {
+	force := aws.ToBool(in.ForceDeleteWithoutRecovery)
+	conditions := map[string][]string{}
+	if in.ForceDeleteWithoutRecovery != nil {
+		conditions["secretsmanager:ForceDeleteWithoutRecovery"] = boolCondition(force)
+	}
+	if in.RecoveryWindowInDays != nil {
+		conditions["secretsmanager:RecoveryWindowInDays"] = intCondition(*in.RecoveryWindowInDays)
+	}
+	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:DeleteSecret", secretID: *in.SecretId, conditions: conditions})
+	days := int64(maxWindowDays)
+	if in.RecoveryWindowInDays != nil {
+		days = *in.RecoveryWindowInDays
+	}
+	missing := new(types.ResourceNotFoundException)
+	switch {
+	case err != nil && !(force && errors.As(err, &missing)):
+		return nil, err
+	case force && in.RecoveryWindowInDays != nil:
+		return nil, invalidParameter("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+	case days < minWindowDays || days > maxWindowDays:
+		return nil, invalidParameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
+	case err != nil:
+		return deletedNothing(ctx, *in.SecretId, s.timestamp()), nil
+	case force:
+		return s.deleteNow(ctx, x)
+	}
+
+	x, err = s.change(ctx, x, func(tx store.Tx, x *secret) error {
+		if err := x.active(); err != nil {
+			return err
+		}
+		x.Deletion = s.timestamp().Add(time.Duration(days) * 24 * time.Hour)
+		return tx.Put(x.duePath(), []byte{1})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(x.Deletion)}, nil
+}
+
+func (s *Service) deleteNow(ctx context.Context, x *secret) (*secretsmanager.DeleteSecretOutput, error) {
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		now, err := s.secrets.Get(tx, x.path())
+		if errors.Is(err, store.ErrNotFound) || err == nil && now.Suffix != x.Suffix {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.remove(tx, now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(s.timestamp())}, nil
+}
+
+// deletedNothing answers for a secret that was not there, with an ARN made up for it, as
+// AWS does.
+func deletedNothing(ctx context.Context, given string, now time.Time) *secretsmanager.DeleteSecretOutput {
+	request := caller.From(ctx)
+	id := parseSecretID(given, request.Region, request.Principal.Account)
+	x := &secret{Name: id.name, Suffix: id.suffix, Account: id.account, Region: request.Region}
+	if x.Suffix == "" {
+		x.Suffix = newSuffix()
+	}
+	x.prepare()
+	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(now)}
+}
+
+// RestoreSecret takes back DeleteSecret. To an active secret it does nothing.
+func (s *Service) RestoreSecret(ctx context.Context, in *secretsmanager.RestoreSecretInput) (*secretsmanager.RestoreSecretOutput, error) {
+	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:RestoreSecret", secretID: *in.SecretId})
+	if err != nil {
+		return nil, err
+	}
+	x, err = s.change(ctx, x, func(tx store.Tx, x *secret) error {
+		if x.Deletion.IsZero() {
+			return nil
+		}
+		if err := tx.Delete(x.duePath()); err != nil {
+			return err
+		}
+		x.Deletion = time.Time{}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.RestoreSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name)}, nil
+}

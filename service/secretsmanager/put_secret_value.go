@@ -1,0 +1,40 @@
+package secretsmanager
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+// PutSecretValue adds a version. Asked again with the same token and value it adds none.
+func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput) (*secretsmanager.PutSecretValueOutput, error) {
+	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:PutSecretValue", secretID: *in.SecretId})
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlain(in.SecretString, in.SecretBinary)
+	switch {
+	case in.ClientRequestToken == nil:
+		return nil, noToken()
+	case err != nil:
+		return nil, err
+	case p == nil || len(p.bytes) == 0:
+		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
+	case in.RotationToken != nil:
+		return nil, notSupported("RotationToken")
+	}
+	if err := x.active(); err != nil {
+		return nil, err
+	}
+
+	x, err = s.putVersion(ctx, x, *in.ClientRequestToken, p, in.VersionStages, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := &secretsmanager.PutSecretValueOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), VersionId: in.ClientRequestToken}
+	if v := x.version(*in.ClientRequestToken); v != nil {
+		out.VersionStages = v.Stages
+	}
+	return out, nil
+}

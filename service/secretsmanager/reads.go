@@ -1,0 +1,103 @@
+package secretsmanager
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/malote/malote/store"
+)
+
+// reads remembers on which day a secret was read until storeReads has stored it, so that
+// reading does not write: a secret that is read a thousand times a day is written once.
+type reads struct {
+	mu    sync.Mutex // guards byARN
+	byARN map[string]*read
+}
+
+// read is a secret that was read on a day that its record does not tell yet.
+type read struct {
+	secret   *secret
+	day      time.Time
+	versions map[string]time.Time
+}
+
+func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+
+// noteRead notes that a version is read now.
+func (s *Service) noteRead(x *secret, v *version) {
+	today := day(s.now())
+	if x.Accessed.Equal(today) && v.Accessed.Equal(today) {
+		return
+	}
+	s.reads.mu.Lock()
+	defer s.reads.mu.Unlock()
+	r := s.reads.byARN[x.arn]
+	if r == nil {
+		if s.reads.byARN == nil {
+			s.reads.byARN = map[string]*read{}
+		}
+		r = &read{secret: x, versions: map[string]time.Time{}}
+		s.reads.byARN[x.arn] = r
+	}
+	r.day = today
+	r.versions[v.ID] = today
+}
+
+// accessed returns when the secret was last read, or the version if versionID is not "".
+func (s *Service) accessed(x *secret, versionID string, stored time.Time) *time.Time {
+	s.reads.mu.Lock()
+	defer s.reads.mu.Unlock()
+	if r := s.reads.byARN[x.arn]; r != nil {
+		at := r.day
+		if versionID != "" {
+			at = r.versions[versionID]
+		}
+		if at.After(stored) {
+			stored = at
+		}
+	}
+	if stored.IsZero() {
+		return nil
+	}
+	return &stored
+}
+
+// storeReads writes what noteRead noted.
+func (s *Service) storeReads(ctx context.Context) error {
+	s.reads.mu.Lock()
+	noted := slices.Collect(maps.Values(s.reads.byARN))
+	for i, r := range noted {
+		noted[i] = &read{r.secret, r.day, maps.Clone(r.versions)}
+	}
+	s.reads.mu.Unlock()
+
+	var errs []error
+	for _, r := range noted {
+		_, err := s.change(ctx, r.secret, func(_ store.Tx, x *secret) error {
+			x.Accessed = r.day
+			for i := range x.Versions {
+				if at, ok := r.versions[x.Versions[i].ID]; ok {
+					x.Versions[i].Accessed = at
+				}
+			}
+			return nil
+		})
+		var gone *types.ResourceNotFoundException
+		if err != nil && !errors.As(err, &gone) {
+			errs = append(errs, err)
+			continue
+		}
+		s.reads.mu.Lock()
+		if now := s.reads.byARN[r.secret.arn]; now != nil && now.day.Equal(r.day) && maps.Equal(now.versions, r.versions) {
+			delete(s.reads.byARN, r.secret.arn)
+		}
+		s.reads.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}

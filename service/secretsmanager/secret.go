@@ -1,0 +1,240 @@
+package secretsmanager
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/malote/malote/policy"
+)
+
+const (
+	current  = "AWSCURRENT"
+	previous = "AWSPREVIOUS"
+	pending  = "AWSPENDING"
+
+	maxLabels   = 20  // of all versions
+	maxVersions = 100 // beyond them, unlabelled ones go once they are a day old
+	hardLimit   = 200 // beyond them, unlabelled ones go at once
+)
+
+// secret is a stored secret without its values. One that comes from the store is shared
+// between requests and must not be changed: change works on a copy.
+//
+// Invariants: a staging label is on at most one version; once AWSCURRENT is on a version,
+// it is always on one; Versions is in order of creation; Deletion is set exactly while the
+// secret is scheduled for deletion.
+type secret struct {
+	Name        string
+	Suffix      string // the random end of the ARN, for life
+	Account     string
+	Region      string
+	Description string `json:",omitempty"`
+	KmsKeyID    string `json:",omitempty"` // as it was given; "" for alias/aws/secretsmanager
+	Created     time.Time
+	Changed     time.Time
+	Accessed    time.Time `json:",omitzero"` // a day
+	Deletion    time.Time `json:",omitzero"` // when it may be deleted
+	Tags        []tag     `json:",omitempty"`
+	Tagged      bool      `json:",omitempty"` // whether it ever had tags
+	Policy      string    `json:",omitempty"`
+	Versions    []version `json:",omitempty"`
+
+	arn    string
+	tags   map[string]string
+	policy func() (*policy.Source, error)
+}
+
+type tag struct{ Key, Value string }
+
+// version is one version of a secret. Its value is elsewhere, see value.
+type version struct {
+	ID       string
+	Created  time.Time
+	Stages   []string  `json:",omitempty"` // sorted
+	Key      string    `json:",omitempty"` // ARN of the KMS key; "" while there is no value
+	Managed  bool      `json:",omitempty"` // Key is that of alias/aws/secretsmanager
+	Accessed time.Time `json:",omitzero"`  // a day
+}
+
+// UnmarshalJSON reads a record and prepares what requests need of it, once per record.
+func (x *secret) UnmarshalJSON(data []byte) error {
+	type record secret
+	if err := json.Unmarshal(data, (*record)(x)); err != nil {
+		return err
+	}
+	x.prepare()
+	return nil
+}
+
+func (x *secret) prepare() {
+	x.arn = "arn:aws:secretsmanager:" + x.Region + ":" + x.Account + ":secret:" + x.Name + "-" + x.Suffix
+	x.tags = nil
+	if len(x.Tags) > 0 {
+		x.tags = make(map[string]string, len(x.Tags))
+		for _, t := range x.Tags {
+			x.tags[t.Key] = t.Value
+		}
+	}
+	text, arn := x.Policy, x.arn
+	x.policy = sync.OnceValues(func() (*policy.Source, error) {
+		if text == "" {
+			return nil, nil
+		}
+		document, err := policy.Parse(policy.Resource, []byte(text))
+		if err != nil {
+			return nil, fmt.Errorf("policy of %s: %w", arn, err)
+		}
+		return &policy.Source{Document: document, Name: "the resource policy of " + arn}, nil
+	})
+}
+
+// clone returns a copy to change.
+func (x *secret) clone() *secret {
+	c := *x
+	c.Tags, c.Versions = slices.Clone(x.Tags), slices.Clone(x.Versions)
+	for i := range c.Versions {
+		c.Versions[i].Stages = slices.Clone(c.Versions[i].Stages)
+	}
+	return &c
+}
+
+// gone reports whether the recovery window of a deletion is over.
+func (x *secret) gone(now time.Time) bool {
+	return !x.Deletion.IsZero() && !x.Deletion.After(now)
+}
+
+// active is the rule of operations that a secret scheduled for deletion refuses.
+func (x *secret) active() error {
+	if !x.Deletion.IsZero() {
+		return markedForDeletion()
+	}
+	return nil
+}
+
+// version returns the version called id, or nil.
+func (x *secret) version(id string) *version {
+	for i := range x.Versions {
+		if x.Versions[i].ID == id {
+			return &x.Versions[i]
+		}
+	}
+	return nil
+}
+
+// holder returns the version that label is on, or nil.
+func (x *secret) holder(label string) *version {
+	for i := range x.Versions {
+		if slices.Contains(x.Versions[i].Stages, label) {
+			return &x.Versions[i]
+		}
+	}
+	return nil
+}
+
+// attach puts label on the version called id, which there must be, and off any other. A
+// current version that is replaced becomes the previous one; no other move touches
+// AWSPREVIOUS.
+func (x *secret) attach(label, id string) {
+	was := x.holder(label)
+	if was != nil && was.ID == id {
+		return
+	}
+	x.detach(label)
+	to := x.version(id)
+	to.Stages = append(to.Stages, label)
+	slices.Sort(to.Stages)
+	if label == current && was != nil {
+		x.attach(previous, was.ID)
+	}
+}
+
+// detach takes label off whichever version it is on. Only attach may take AWSCURRENT off.
+func (x *secret) detach(label string) {
+	if v := x.holder(label); v != nil {
+		v.Stages = slices.DeleteFunc(v.Stages, func(l string) bool { return l == label })
+	}
+}
+
+func (x *secret) labels() int {
+	n := 0
+	for i := range x.Versions {
+		n += len(x.Versions[i].Stages)
+	}
+	return n
+}
+
+// prune takes versions without labels off the record, oldest first, while there are too
+// many, and returns their ids. AWS keeps all that are not a day old, and refuses more
+// when they become too many; here the oldest give way instead.
+func (x *secret) prune(now time.Time) []string {
+	var pruned []string
+	excess := len(x.Versions) - maxVersions
+	if excess <= 0 {
+		return nil
+	}
+	hard := len(x.Versions) - hardLimit
+	x.Versions = slices.DeleteFunc(x.Versions, func(v version) bool {
+		n := len(pruned)
+		if len(v.Stages) > 0 || n >= excess || n >= hard && now.Sub(v.Created) < 24*time.Hour {
+			return false
+		}
+		pruned = append(pruned, v.ID)
+		return true
+	})
+	return pruned
+}
+
+const suffixAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+// newSuffix returns the random end of an ARN.
+func newSuffix() string { return randomString(suffixAlphabet, suffixSize) }
+
+// randomString draws n characters from alphabet, which has at most 256, uniformly.
+func randomString(alphabet string, n int) string {
+	text := make([]byte, 0, n)
+	limit := 256 - 256%len(alphabet) // bytes from here on would favour the first letters
+	buffer := make([]byte, n+n/2+8)
+	for {
+		rand.Read(buffer)
+		for _, b := range buffer {
+			if len(text) == n {
+				return string(text)
+			}
+			if int(b) < limit {
+				text = append(text, alphabet[int(b)%len(alphabet)])
+			}
+		}
+	}
+}
+
+const root = "secretsmanager/"
+
+func secretPrefix(account, region string) string { return root + account + "/" + region + "/secret/" }
+func createdPrefix(account, region string) string {
+	return root + account + "/" + region + "/created/"
+}
+
+func (x *secret) path() string { return secretPrefix(x.Account, x.Region) + x.Name }
+
+// createdPath is the entry that lists the secret in order of creation.
+func (x *secret) createdPath() string {
+	return createdPrefix(x.Account, x.Region) + fmt.Sprintf("%020d/", x.Created.UnixMicro()) + x.Name
+}
+
+const duePrefix = root + "due/"
+
+// duePath is the entry that leads deleteDue to the secret. Entries sort by time.
+func (x *secret) duePath() string {
+	return duePrefix + fmt.Sprintf("%020d/", x.Deletion.UnixMilli()) + x.Account + "/" + x.Region + "/" + x.Name
+}
+
+// valuePath is where the value of a version is. Names and version ids may hold slashes;
+// escaped, no two secrets share a path.
+func (x *secret) valuePath(versionID string) string {
+	return root + x.Account + "/" + x.Region + "/value/" + url.PathEscape(x.Name+"-"+x.Suffix) + "/" + url.PathEscape(versionID)
+}

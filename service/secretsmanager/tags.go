@@ -1,0 +1,101 @@
+package secretsmanager
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/malote/malote/store"
+)
+
+const maxTags = 50
+
+// TagResource adds tags to a secret and replaces those with the same key.
+func (s *Service) TagResource(ctx context.Context, in *secretsmanager.TagResourceInput) (*secretsmanager.TagResourceOutput, error) {
+	x, err := s.authorizedSecret(ctx, access{
+		action: "secretsmanager:TagResource", secretID: *in.SecretId, requestTags: requestTags(in.Tags),
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.change(ctx, x, func(_ store.Tx, x *secret) error {
+		if err := x.active(); err != nil {
+			return err
+		}
+		var err error
+		x.Tags, err = addTags(x.Tags, in.Tags)
+		x.Tagged = x.Tagged || len(x.Tags) > 0
+		x.Changed = s.timestamp()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.TagResourceOutput{}, nil
+}
+
+// UntagResource removes tags. Keys that the secret does not have are ignored.
+func (s *Service) UntagResource(ctx context.Context, in *secretsmanager.UntagResourceInput) (*secretsmanager.UntagResourceOutput, error) {
+	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:UntagResource", secretID: *in.SecretId, tagKeys: in.TagKeys})
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.change(ctx, x, func(_ store.Tx, x *secret) error {
+		if err := x.active(); err != nil {
+			return err
+		}
+		x.Tags = slices.DeleteFunc(x.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
+		x.Changed = s.timestamp()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.UntagResourceOutput{}, nil
+}
+
+// addTags returns old, which it does not change, with more put in.
+func addTags(old []tag, more []types.Tag) ([]tag, error) {
+	tags := slices.Clone(old)
+	seen := map[string]bool{}
+	for _, t := range more {
+		name, value := aws.ToString(t.Key), aws.ToString(t.Value)
+		switch {
+		case name == "":
+			return nil, invalidParameter("You must provide a Key for each tag.")
+		case len(name) >= 4 && strings.EqualFold(name[:4], "aws:"):
+			return nil, invalidParameter("Tag keys can't start with aws:, which is reserved.")
+		case seen[name]:
+			return nil, invalidParameter("You can't provide the tag key %s more than once.", name)
+		}
+		seen[name] = true
+		if i := slices.IndexFunc(tags, func(t tag) bool { return t.Key == name }); i >= 0 {
+			tags[i].Value = value
+			continue
+		}
+		tags = append(tags, tag{name, value})
+	}
+	if len(tags) > maxTags {
+		return nil, limitExceeded("A secret can't have more than %d tags.", maxTags)
+	}
+	return tags, nil
+}
+
+func requestTags(tags []types.Tag) map[string]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return m
+}
+
+func boolCondition(b bool) []string { return []string{strconv.FormatBool(b)} }
+func intCondition(n int64) []string { return []string{strconv.FormatInt(n, 10)} }
