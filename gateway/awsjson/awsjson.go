@@ -8,6 +8,7 @@ package awsjson
 
 import (
 	"reflect"
+	"strings"
 
 	"github.com/malote/malote/gateway/shape"
 )
@@ -63,4 +64,46 @@ func (c Codec) Append(b []byte, v any) ([]byte, error) {
 	e := encoder{lower: c.Lower}
 	b = e.value(b, t, value)
 	return b, e.err
+}
+
+// AppendError writes an error behind b: its code, its text as the member that is called
+// messageMember, unless it is "", and the other members of the exception that details
+// is, if it is one of the SDK's.
+func (c Codec) AppendError(b []byte, code, messageMember, text string, details any) ([]byte, error) {
+	b = append(b, `{"__type":`...)
+	b = appendString(b, code)
+	if text != "" {
+		b = append(b, ',', '"')
+		b = append(b, messageMember...)
+		b = append(b, '"', ':')
+		b = appendString(b, text)
+	}
+	var err error
+	if v := reflect.ValueOf(details); v.Kind() == reflect.Pointer && !v.IsNil() && fromSDK(v.Type().Elem()) {
+		b, err = c.appendDetails(b, v.Elem())
+	}
+	return append(b, '}'), err
+}
+
+func (c Codec) appendDetails(b []byte, v reflect.Value) ([]byte, error) {
+	t, err := shape.Of(v.Type())
+	if err != nil {
+		return b, err
+	}
+	e := encoder{lower: c.Lower}
+	for i := range t.Fields {
+		f := &t.Fields[i]
+		member := v.Field(f.Index)
+		if f.Name == "Message" || absent(f.Type, member) {
+			continue
+		}
+		b = append(b, ',')
+		b = e.name(b, f)
+		b = e.value(b, f.Type, member)
+	}
+	return b, e.err
+}
+
+func fromSDK(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && strings.HasPrefix(t.PkgPath(), "github.com/aws/aws-sdk-go-v2/service/")
 }

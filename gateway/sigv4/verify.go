@@ -32,7 +32,7 @@ type keyID struct{ accessKeyID, date, region, service string }
 
 // signingKey is a key derived for one day, region and service.
 type signingKey struct {
-	secret string   // that it was derived from: the owner may get another
+	secret string    // that it was derived from: the owner may get another
 	macs   sync.Pool // of hash.Hash, keyed and reset
 }
 

@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/malote/malote/gateway/sigv4"
+)
+
+// How far a client's clock may be off.
+const (
+	jsonWindow  = 5 * time.Minute
+	queryWindow = 15 * time.Minute
+)
+
+// nobodysSecret stands in for the secret of an unknown access key, so that an answer
+// takes as long for a key that does not exist as for one with a wrong signature.
+const nobodysSecret = "****************************************"
+
+// authenticate finds out who signed the request, whose body hashes to payload. The
+// error is nil, a *failure for the client, or internal.
+func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Credential, *failure, error) {
+	query := e.service != nil && e.service.query
+	if err := e.scope(a); err != nil {
+		return nil, signatureFailure(err, query), nil
+	}
+	credential, err := e.g.cfg.Credentials.Lookup(e.r.Context(), a.AccessKeyID, a.SessionToken)
+	if err != nil {
+		e.g.verifier.Verify(a, e.r, payload, nobodysSecret)
+		switch {
+		case errors.Is(err, ErrUnknownKey), errors.Is(err, ErrInvalidToken):
+			return nil, unknownKey.failure(query), nil
+		case errors.Is(err, ErrExpiredToken):
+			return nil, expiredToken.failure(query), nil
+		}
+		return nil, nil, fmt.Errorf("looking up access key %s: %w", a.AccessKeyID, err)
+	}
+	verified := e.g.verifier.Verify(a, e.r, payload, credential.SecretAccessKey)
+	if !credential.Expires.IsZero() && !e.start.Before(credential.Expires) {
+		return nil, expiredToken.failure(query), nil
+	}
+	window := jsonWindow
+	if query {
+		window = queryWindow
+	}
+	if err := a.CheckTime(e.start, window); err != nil {
+		return nil, signatureFailure(err, query), nil
+	}
+	if !verified {
+		return nil, signatureFailure(sigv4.ErrMismatch, query), nil
+	}
+	return credential, nil, nil
+}
+
+// scope refuses a signature made for another service or region.
+func (e *exchange) scope(a *sigv4.Authorization) *sigv4.Error {
+	if e.service != nil && a.Service != e.service.name {
+		return &sigv4.Error{Code: sigv4.Invalid, Text: fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", e.service.name)}
+	}
+	if e.service == nil && e.g.byName[a.Service] == nil {
+		return &sigv4.Error{Code: sigv4.Invalid, Text: "Credential should be scoped to a valid service. "}
+	}
+	if !e.g.validRegion(a.Service, a.Region) {
+		return &sigv4.Error{Code: sigv4.Invalid, Text: "Credential should be scoped to a valid region. "}
+	}
+	return nil
+}
+
+// validRegion reports whether a request may name the region. It becomes part of ARNs
+// and of the keys of the store, so it is never anything odd.
+func (g *gateway) validRegion(service, region string) bool {
+	if region == "" || len(region) > 64 {
+		return false
+	}
+	for _, c := range []byte(region) {
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	if g.cfg.Regions == nil || slices.Contains(g.cfg.Regions, region) {
+		return true
+	}
+	return region == "us-east-1" && (service == "iam" || service == "sts")
+}

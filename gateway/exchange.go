@@ -1,0 +1,369 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/gateway/awsjson"
+	"github.com/malote/malote/gateway/awsquery"
+	"github.com/malote/malote/gateway/sigv4"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	g     *gateway
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+	id    string
+
+	service   *service
+	operation string // as the client names it
+	path      string // of a handler, once it is the handler's
+	form      *awsquery.Form
+	principal string
+
+	status int
+	code   string // of the error that was answered
+}
+
+// buffers hold bodies. What returns to the pool has been wiped.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// maxPooled is the length of the longest buffer that is kept.
+const maxPooled = 256 << 10
+
+func release(b *[]byte) {
+	if cap(*b) > maxPooled {
+		return
+	}
+	clear((*b)[:cap(*b)])
+	*b = (*b)[:0]
+	buffers.Put(b)
+}
+
+// serve answers a request of one of the protocols.
+func (e *exchange) serve() {
+	defer e.finish()
+	buffer := buffers.Get().(*[]byte)
+	defer release(buffer)
+	if f := e.readBody(buffer); f != nil {
+		e.route(nil)
+		e.refuse(f)
+		return
+	}
+	body := *buffer
+	a, authErr := sigv4.Parse(e.r)
+	if f := e.route(body); f != nil {
+		e.refuse(f)
+		return
+	}
+	if e.service == nil && authErr == nil {
+		e.service = e.g.byName[a.Service]
+	}
+	if e.service == nil {
+		e.refuse(&failure{code: "UnknownOperationException", status: http.StatusNotFound})
+		return
+	}
+	if authErr != nil {
+		e.refuse(signatureFailure(authErr, e.service.query))
+		return
+	}
+	ctx, ok := e.admit(a, body)
+	if !ok {
+		return
+	}
+	op := e.service.operations[e.operation]
+	if op == nil {
+		e.refuse(e.unknownOperation())
+		return
+	}
+	out, err := e.call(ctx, op, body)
+	if err == nil {
+		err = e.answer(op, out)
+	}
+	if err != nil {
+		e.fail(err)
+	}
+}
+
+// admit authenticates the request and returns the context that says who is asking.
+func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, bool) {
+	sum := sha256.Sum256(body)
+	var payload [2 * sha256.Size]byte
+	hex.Encode(payload[:], sum[:])
+	credential, f, err := e.authenticate(a, string(payload[:]))
+	if err != nil {
+		e.fail(err)
+		return nil, false
+	}
+	if f != nil {
+		e.refuse(f)
+		return nil, false
+	}
+	e.principal = credential.Principal.ARN
+	request := &caller.Request{
+		ID:        e.id,
+		Principal: credential.Principal,
+		Region:    a.Region,
+		Service:   a.Service,
+		Operation: e.operation,
+		UserAgent: e.r.UserAgent(),
+		Secure:    e.r.TLS != nil,
+		Time:      e.start,
+	}
+	if from, err := netip.ParseAddrPort(e.r.RemoteAddr); err == nil {
+		request.SourceIP = from.Addr().Unmap()
+	}
+	return caller.With(e.r.Context(), request), true
+}
+
+// readBody reads the whole body into b.
+func (e *exchange) readBody(b *[]byte) *failure {
+	limit := e.g.cfg.MaxBody
+	tooLong := &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", limit), status: http.StatusRequestEntityTooLarge}
+	if e.r.ContentLength > limit {
+		e.w.Header().Set("Connection", "close")
+		return tooLong
+	}
+	if e.r.Body == nil || e.r.Body == http.NoBody {
+		return nil
+	}
+	if n := int(e.r.ContentLength); n >= 0 {
+		if cap(*b) < n {
+			*b = make([]byte, 0, n)
+		}
+		*b = (*b)[:n]
+		if _, err := io.ReadFull(e.r.Body, *b); err != nil {
+			return &failure{code: "IncompleteBody", text: "The request body ended too early.", status: http.StatusBadRequest}
+		}
+		return nil
+	}
+	whole := bytes.NewBuffer((*b)[:0])
+	n, err := whole.ReadFrom(io.LimitReader(e.r.Body, limit+1))
+	*b = whole.Bytes()
+	if err != nil {
+		return &failure{code: "IncompleteBody", text: "The request body ended too early.", status: http.StatusBadRequest}
+	}
+	if n > limit {
+		e.w.Header().Set("Connection", "close")
+		return tooLong
+	}
+	return nil
+}
+
+// route finds the service and the operation that a request names.
+func (e *exchange) route(body []byte) *failure {
+	if target := e.r.Header.Get("X-Amz-Target"); target != "" {
+		prefix, name, _ := strings.Cut(target, ".")
+		e.service, e.operation = e.g.byTarget[prefix], name
+		if e.service == nil {
+			return &failure{code: "UnknownOperationException", text: "No service here has this target.", status: http.StatusBadRequest}
+		}
+		return nil
+	}
+	text := e.r.URL.RawQuery
+	if e.r.Method == http.MethodPost {
+		mediaType, _, _ := strings.Cut(e.r.Header.Get("Content-Type"), ";")
+		if !strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded") {
+			return nil
+		}
+		text = string(body)
+	}
+	form, err := awsquery.Parse(text)
+	if err != nil {
+		var malformed *awsquery.Error
+		errors.As(err, &malformed)
+		return &failure{code: malformed.Code, text: malformed.Text, status: http.StatusBadRequest}
+	}
+	e.form, e.operation = form, form.Get("Action")
+	e.service = e.g.byAPI[form.Get("Version")]
+	return nil
+}
+
+func (e *exchange) unknownOperation() *failure {
+	switch {
+	case e.service.query && e.operation == "":
+		return &failure{code: "MissingAction", text: "The request is missing an action or a required parameter.", status: http.StatusBadRequest}
+	case e.service.query:
+		return &failure{code: "InvalidAction", text: fmt.Sprintf("Could not find operation %s for version %s", e.operation, e.service.model.Version), status: http.StatusBadRequest}
+	case e.service.model.Has(e.operation):
+		return &failure{code: "UnknownOperationException", text: fmt.Sprintf("The operation %s is not supported here.", e.operation), status: http.StatusBadRequest}
+	default:
+		return &failure{code: "UnknownOperationException", status: http.StatusBadRequest}
+	}
+}
+
+// call decodes and checks the input and calls the method.
+func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, error) {
+	if err := e.service.prepare(op); err != nil {
+		return nil, err
+	}
+	in := reflect.New(op.in)
+	var err error
+	if e.service.query {
+		if e.form == nil {
+			e.form = &awsquery.Form{}
+		}
+		err = e.form.Decode(in.Interface())
+	} else {
+		err = e.service.codec.Decode(body, in.Interface())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := e.service.validate(op, in.Elem()); err != nil {
+		return nil, err
+	}
+	results := op.method.Call([]reflect.Value{reflect.ValueOf(ctx), in})
+	if err, _ := results[1].Interface().(error); err != nil {
+		return nil, err
+	}
+	if results[0].IsNil() {
+		return nil, fmt.Errorf("%s returned neither output nor error", op.logged)
+	}
+	return results[0].Interface(), nil
+}
+
+// answer writes the output of an operation.
+func (e *exchange) answer(op *operation, out any) error {
+	buffer := buffers.Get().(*[]byte)
+	defer release(buffer)
+	var err error
+	contentType := awsjson.ContentType
+	switch {
+	case e.service.query:
+		contentType = awsquery.ContentType
+		if !op.hasOutput {
+			out = nil
+		}
+		*buffer, err = awsquery.AppendResponse(*buffer, e.service.namespace, op.name, e.id, out)
+	case op.hasOutput:
+		*buffer, err = e.service.codec.Append(*buffer, out)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	e.write(http.StatusOK, contentType, *buffer)
+	return nil
+}
+
+func (e *exchange) write(status int, contentType string, body []byte) {
+	e.status = status
+	h := e.w.Header()
+	h["Content-Type"] = []string{contentType}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	e.w.WriteHeader(status)
+	if e.r.Method != http.MethodHead {
+		_, _ = e.w.Write(body) // the client is gone: nobody to tell
+	}
+}
+
+// fail answers an error. One that is not AWS's is logged, and its text stays here.
+func (e *exchange) fail(err error) {
+	f := e.service.failureOf(err)
+	if f == nil {
+		f = internal(e.service)
+		level := slog.LevelError
+		if e.r.Context().Err() != nil {
+			level = slog.LevelInfo // the client hung up
+		}
+		e.g.cfg.Log.LogAttrs(e.r.Context(), level, "internal error",
+			slog.String("op", e.logged()), slog.String("request_id", e.id), slog.Any("err", err))
+	}
+	e.refuse(f)
+}
+
+// refuse answers a failure.
+func (e *exchange) refuse(f *failure) {
+	e.code = f.code
+	buffer := buffers.Get().(*[]byte)
+	defer release(buffer)
+	if e.service != nil && e.service.query {
+		fault := "Sender"
+		if f.server {
+			fault = "Receiver"
+		}
+		*buffer = awsquery.AppendError(*buffer, e.service.namespace, fault, f.code, f.text, e.id)
+		e.write(f.status, awsquery.ContentType, *buffer)
+		return
+	}
+	var codec awsjson.Codec
+	if e.service != nil {
+		codec = e.service.codec
+	}
+	var err error
+	*buffer, err = codec.AppendError(*buffer, f.code, e.service.messageMember(f.code), f.text, f.details)
+	if err != nil {
+		e.g.cfg.Log.LogAttrs(e.r.Context(), slog.LevelError, "error without its details", slog.String("request_id", e.id), slog.Any("err", err))
+	}
+	e.w.Header()["x-amzn-errortype"] = []string{f.code}
+	e.write(f.status, awsjson.ContentType, *buffer)
+}
+
+func (e *exchange) logged() string {
+	if e.path != "" {
+		return e.path
+	}
+	if e.service == nil {
+		return "unknown"
+	}
+	if op := e.service.operations[e.operation]; op != nil {
+		return op.logged
+	}
+	return e.service.name + ":unknown"
+}
+
+// finish logs the exchange. A panic of the service's becomes its internal error; what it
+// said may hold values, so only a runtime error's text is logged.
+func (e *exchange) finish() {
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		attrs := []slog.Attr{
+			slog.String("op", e.logged()), slog.String("request_id", e.id),
+			slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())),
+		}
+		if re, ok := p.(runtime.Error); ok {
+			attrs = append(attrs, slog.String("err", re.Error()))
+		}
+		e.g.cfg.Log.LogAttrs(e.r.Context(), slog.LevelError, "panic", attrs...)
+		if e.status != 0 {
+			panic(http.ErrAbortHandler) // too late for another answer
+		}
+		e.refuse(internal(e.service))
+	}
+	log := e.g.cfg.Log
+	if !log.Enabled(e.r.Context(), slog.LevelInfo) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 6)
+	attrs = append(attrs,
+		slog.String("op", e.logged()),
+		slog.String("principal", e.principal),
+		slog.String("request_id", e.id),
+		slog.Int("status", e.status),
+		slog.Duration("duration", e.g.cfg.Now().Sub(e.start)),
+	)
+	if e.code != "" {
+		attrs = append(attrs, slog.String("error", e.code))
+	}
+	log.LogAttrs(e.r.Context(), slog.LevelInfo, "request", attrs...)
+}

@@ -1,0 +1,149 @@
+// Package gateway is the door: it speaks AWS's protocols, finds out who is asking, and
+// calls the method of a service that is named like the operation.
+//
+// It promises: no method is called unless the request's signature has been verified and
+// its input satisfies the constraints of AWS's API description; what a service returns,
+// error or panic included, leaves in AWS's form; no value of a request or an answer is
+// ever logged.
+//
+// It knows the SDK's types and no service. Whether the caller may do what it asks, each
+// operation decides itself.
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/malote/malote/gateway/sigv4"
+)
+
+// DefaultMaxBody is how long a request's body may be when Config does not say.
+const DefaultMaxBody = 1 << 20
+
+// Config is what a gateway is made of.
+type Config struct {
+	// Services by signing name. Every exported method of an Impl is an operation.
+	Services []Service
+	// Credentials knows whose access keys are whose. Required.
+	Credentials Credentials
+	// Handlers serve what lies at and below a path ("/acs"), for requests with a valid
+	// signature for any of Services. They find the caller in the context, may stream in
+	// both directions, and end when the context does.
+	Handlers map[string]http.Handler
+	// Regions that requests may be signed for; nil for any. The partition's services,
+	// IAM and STS, may always be asked in us-east-1.
+	Regions []string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Log gets one line per request; nil discards.
+	Log *slog.Logger
+	// MaxBody is how many bytes a request's body may have; 0 means DefaultMaxBody.
+	MaxBody int64
+}
+
+// Service is one of AWS's services and what does its operations.
+type Service struct {
+	Name string // the signing name: secretsmanager
+	Impl any
+}
+
+type gateway struct {
+	cfg      Config
+	byName   map[string]*service
+	byTarget map[string]*service // by the part of X-Amz-Target before the dot
+	byAPI    map[string]*service // by Version, of the Query services
+	paths    []string            // of Handlers, longest first
+	verifier sigv4.Verifier
+	date     atomic.Pointer[date]
+}
+
+// New returns the handler of all services. A service that is not AWS's, or has a method
+// that is no operation, is an error that names it.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Credentials == nil {
+		return nil, fmt.Errorf("gateway: no Credentials")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	g := &gateway{cfg: cfg, byName: map[string]*service{}, byTarget: map[string]*service{}, byAPI: map[string]*service{}}
+	for _, s := range cfg.Services {
+		if g.byName[s.Name] != nil {
+			return nil, fmt.Errorf("gateway: service %s is given twice", s.Name)
+		}
+		svc, err := newService(s)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+		g.byName[s.Name] = svc
+		if svc.query {
+			g.byAPI[svc.model.Version] = svc
+		} else {
+			g.byTarget[svc.model.Target] = svc
+		}
+	}
+	for path, h := range cfg.Handlers {
+		if !strings.HasPrefix(path, "/") || path == "/" || strings.HasSuffix(path, "/") || h == nil {
+			return nil, fmt.Errorf("gateway: no handler can be at %q", path)
+		}
+		g.paths = append(g.paths, path)
+	}
+	slices.SortFunc(g.paths, func(x, y string) int { return len(y) - len(x) })
+	return g, nil
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := &exchange{g: g, w: w, r: r, start: g.cfg.Now(), id: newRequestID()}
+	h := w.Header()
+	h["x-amzn-RequestId"] = []string{e.id}
+	h["Date"] = g.dateAt(e.start)
+
+	path := r.URL.Path
+	switch {
+	case (path == "/" || path == "/health") && isProbe(r):
+		h["Content-Type"] = []string{"application/json"}
+		_, _ = w.Write([]byte("{\"status\":\"ok\"}\n"))
+	case path == "/" || path == "":
+		e.serve()
+	default:
+		for _, prefix := range g.paths {
+			if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
+				e.handle(g.cfg.Handlers[prefix])
+				return
+			}
+		}
+		e.refuse(&failure{code: "UnknownOperationException", status: http.StatusNotFound})
+	}
+}
+
+// isProbe tells a question about liveness from a request by its having nothing of one.
+func isProbe(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" && r.Header.Get("Authorization") == ""
+}
+
+// date is the Date header of one second. AWS's clients set their clock by it, so it
+// comes from the gateway's.
+type date struct {
+	second int64
+	header []string
+}
+
+func (g *gateway) dateAt(t time.Time) []string {
+	d := g.date.Load()
+	if second := t.Unix(); d == nil || d.second != second {
+		d = &date{second: second, header: []string{t.UTC().Format(http.TimeFormat)}}
+		g.date.Store(d)
+	}
+	return d.header
+}

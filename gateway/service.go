@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/gateway/awsjson"
+	"github.com/malote/malote/gateway/model"
+)
+
+// service is a service as the gateway serves it.
+type service struct {
+	name       string
+	model      *model.Service
+	query      bool
+	codec      awsjson.Codec
+	namespace  string // of a Query service's XML
+	operations map[string]*operation
+}
+
+// operation is a method and what must be known to call it.
+type operation struct {
+	name   string
+	logged string // service:Name
+	method reflect.Value
+	in     reflect.Type // the structure
+
+	once      sync.Once // makes what is below
+	validator *model.Validator
+	hasOutput bool
+	err       error
+}
+
+var (
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+)
+
+func newService(s Service) (*service, error) {
+	m, ok := model.For(s.Name)
+	if !ok {
+		return nil, fmt.Errorf("%s is no service of AWS's that is known here", s.Name)
+	}
+	svc := &service{name: s.Name, model: m}
+	switch m.Protocol {
+	case model.JSON:
+		svc.codec.Lower = s.Name == "ecs" || s.Name == "logs"
+	case model.Query:
+		svc.query = true
+		svc.namespace = "https://" + s.Name + ".amazonaws.com/doc/" + m.Version + "/"
+	default:
+		return nil, fmt.Errorf("%s speaks %s, which is not served here", s.Name, m.Protocol)
+	}
+	operations, err := methods(s.Impl, m)
+	if err != nil {
+		return nil, err
+	}
+	svc.operations = operations
+	return svc, nil
+}
+
+// methods finds the operations that impl does. All its exported methods must be some.
+func methods(impl any, m *model.Service) (map[string]*operation, error) {
+	v := reflect.ValueOf(impl)
+	if !v.IsValid() {
+		return nil, fmt.Errorf("%s has no implementation", m.Name)
+	}
+	operations := make(map[string]*operation, v.NumMethod())
+	var wrong []error
+	for i := range v.NumMethod() {
+		name, t := v.Type().Method(i).Name, v.Method(i).Type()
+		if !isOperation(name, t) {
+			wrong = append(wrong, fmt.Errorf("%s.%s is no operation: it is a %s", v.Type(), name, t))
+			continue
+		}
+		if !m.Has(name) {
+			wrong = append(wrong, fmt.Errorf("%s.%s: AWS's %s has no such operation", v.Type(), name, m.Name))
+			continue
+		}
+		operations[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem()}
+	}
+	return operations, errors.Join(wrong...)
+}
+
+// isOperation reports whether a method is func(context.Context, *NameInput) (*NameOutput, error).
+func isOperation(name string, t reflect.Type) bool {
+	if t.NumIn() != 2 || t.NumOut() != 2 || t.IsVariadic() {
+		return false
+	}
+	in, out := t.In(1), t.Out(0)
+	return t.In(0) == contextType && t.Out(1) == errorType &&
+		in.Kind() == reflect.Pointer && in.Elem().Kind() == reflect.Struct && in.Elem().Name() == name+"Input" &&
+		out.Kind() == reflect.Pointer && out.Elem().Kind() == reflect.Struct && out.Elem().Name() == name+"Output"
+}
+
+// prepare reads what the API description says about op, once.
+func (s *service) prepare(op *operation) error {
+	op.once.Do(func() {
+		described, _ := s.model.Operation(op.name)
+		op.hasOutput = described.Output != nil
+		if described.Input != nil {
+			op.validator, op.err = model.NewValidator(described.Input, op.in)
+		}
+	})
+	return op.err
+}
+
+// validate checks an input and words what is wrong with it as the service does.
+func (s *service) validate(op *operation, in reflect.Value) error {
+	if op.validator == nil {
+		return nil
+	}
+	violations := op.validator.Validate(in)
+	if len(violations) == 0 {
+		return nil
+	}
+	return s.invalid(op, violations)
+}
+
+// invalid is the error for violations, nil when all of them are the service's own to
+// word.
+func (s *service) invalid(op *operation, violations []model.Violation) error {
+	kept := violations[:0:0]
+	for _, v := range violations {
+		own, ok := ownWords[s.name+"."+op.name+"."+v.Path]
+		if !ok {
+			kept = append(kept, v)
+			continue
+		}
+		if v.Missing && own.code != "" {
+			return &smithy.GenericAPIError{Code: own.code, Message: own.text, Fault: smithy.FaultClient}
+		}
+		if v.Missing {
+			kept = append(kept, v)
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	code := "ValidationException"
+	switch {
+	case s.query:
+		code = "ValidationError"
+	case s.name == "ecs", s.name == "logs":
+		code = "InvalidParameterException"
+		if described, _ := s.model.Operation(op.name); !contains(described.Errors, code) {
+			code = "ClientException"
+		}
+	}
+	return &smithy.GenericAPIError{Code: code, Message: model.Message(kept), Fault: smithy.FaultClient}
+}
+
+func contains(list []string, s string) bool {
+	for _, item := range list {
+		if item == s {
+			return true
+		}
+	}
+	return false
+}
+
+// ownWords are members about which a service speaks for itself rather than in the words
+// of AWS's framework: with the code and text given when the member is missing, and by its
+// own check otherwise.
+var ownWords = map[string]struct{ code, text string }{
+	// InvalidRequestException, and what must be provided: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+	"secretsmanager.CreateSecret.secretString":        {},
+	"secretsmanager.CreateSecret.secretBinary":        {},
+	"secretsmanager.PutSecretValue.secretString":      {},
+	"secretsmanager.PutSecretValue.secretBinary":      {},
+	"secretsmanager.UpdateSecret.secretString":        {},
+	"secretsmanager.UpdateSecret.secretBinary":        {},
+	"secretsmanager.GetRandomPassword.passwordLength": {},
+
+	"ecs.RegisterTaskDefinition.family":               {"ClientException", "Family can not be blank."},
+	"ecs.RegisterTaskDefinition.containerDefinitions": {"ClientException", "Container list cannot be empty."},
+}
