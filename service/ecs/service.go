@@ -1,0 +1,96 @@
+// Package ecs is the control plane of Amazon ECS: it keeps clusters, task definitions,
+// container instances and tasks, decides where a task runs, and says so to the engine
+// there over the stream of package acs. Services and deployments are not in it yet.
+//
+// It never touches a container, and never keeps a role's credentials: they are made
+// anew for each stream. What a valid task definition is, taskdef says.
+package ecs
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/store"
+)
+
+// Roles makes credentials of tasks' roles. *sts.Service does; it is called as the
+// service ecs-tasks.amazonaws.com.
+type Roles interface {
+	AssumeRole(context.Context, *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error)
+}
+
+// Authorizer decides whether the caller may; *authz.Authorizer does.
+type Authorizer interface {
+	Authorize(ctx context.Context, access *authz.Access) error
+}
+
+// Config is what a Service is made of. Store, Authz and Roles are required.
+type Config struct {
+	Store store.Store
+	Authz Authorizer
+	Roles Roles
+	Now   func() time.Time // nil means time.Now
+	Log   *slog.Logger     // nil means that nothing is logged
+
+	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one that
+	// the agent asked: it gets no answer and stays there.
+	Endpoint string
+}
+
+// Service answers the operations of ECS. Each exported method is one.
+type Service struct {
+	store    store.Store
+	authz    Authorizer
+	roles    Roles
+	now      func() time.Time
+	log      *slog.Logger
+	endpoint string
+
+	clusters    *store.Table[cluster]
+	families    *store.Table[family]
+	definitions *store.Table[definition]
+	instances   *store.Table[instance]
+	seen        *store.Table[seen]
+	tasks       *store.Table[task]
+	placements  *store.Table[placement]
+	tokens      *store.Table[token]
+}
+
+// New returns a service over what c names.
+func New(c Config) *Service {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{
+		store: c.Store, authz: c.Authz, roles: c.Roles, now: c.Now, log: c.Log, endpoint: c.Endpoint,
+		clusters:    store.NewTable[cluster]("cluster"),
+		families:    store.NewTable[family]("task definition family"),
+		definitions: store.NewTable[definition]("task definition"),
+		instances:   store.NewTable[instance]("container instance"),
+		seen:        store.NewTable[seen]("container instance's last sign"),
+		tasks:       store.NewTable[task]("task"),
+		placements:  store.NewTable[placement]("placement"),
+		tokens:      store.NewTable[token]("client token"),
+	}
+}
+
+// copyOf is a deep copy of a record, which a Table shares, to be changed.
+func copyOf[T any](v *T) *T {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("ecs: a record that was stored cannot be encoded: " + err.Error())
+	}
+	c := new(T)
+	if err := json.Unmarshal(text, c); err != nil {
+		panic("ecs: a record that was stored cannot be decoded: " + err.Error())
+	}
+	return c
+}
