@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -93,7 +92,10 @@ func (s *Service) absent(ctx context.Context, u use, r ref, cause error) error {
 		Action: u.action, Resource: r.arn, Account: r.account, Conditions: u.allConditions(nil, r.alias),
 		RequestTags: u.requestTags, TagKeys: u.tagKeys, EncryptionContext: u.context,
 	}
-	if err := s.authorize(ctx, access); err != nil {
+	if r.account != caller.From(ctx).Principal.Account {
+		access.Kind = policy.Key // a stranger is told what strangers of a key are told
+	}
+	if err := s.authz.Authorize(ctx, access); err != nil {
 		return err
 	}
 	switch {
@@ -111,10 +113,10 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	if err != nil {
 		return err
 	}
-	err = s.authorize(ctx, &authz.Access{
+	err = s.authz.Authorize(ctx, &authz.Access{
 		Action: u.action, Resource: k.arn(), Account: k.Account,
-		Conditions: u.allConditions(k, requestAlias),
-		Tags:       k.tagMap(), RequestTags: u.requestTags, TagKeys: u.tagKeys,
+		Conditions: u.allConditions(c, requestAlias),
+		Tags:       c.tags, RequestTags: u.requestTags, TagKeys: u.tagKeys,
 		Policy: c.policy, Kind: policy.Key,
 		EncryptionContext: u.context,
 	})
@@ -128,31 +130,39 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	return nil
 }
 
-// allConditions has the condition keys of a request but those that authorize adds. k may
-// be nil.
-func (u *use) allConditions(k *key, requestAlias string) map[string][]string {
-	conditions := make(map[string][]string, 12+len(u.context))
-	maps.Copy(conditions, u.conditions)
-	if k != nil {
-		conditions["kms:KeySpec"] = keySpecCondition
-		conditions["kms:KeyUsage"] = keyUsageCondition
-		conditions["kms:KeyOrigin"] = keyOriginCondition
-		conditions["kms:MultiRegion"] = falseCondition
-		if len(k.Aliases) > 0 {
-			conditions["kms:ResourceAliases"] = k.Aliases
-		}
+// allConditions returns the condition keys that are KMS's to say; authz knows those that
+// follow from the call. The result is not to be changed.
+func (u *use) allConditions(c *compiled, requestAlias string) map[string][]string {
+	var known map[string][]string
+	switch {
+	case c == nil:
+	case u.crypto:
+		known = c.cryptoConditions
+	default:
+		known = c.conditions
 	}
+	if len(u.conditions) == 0 && requestAlias == "" {
+		return known
+	}
+	all := make(map[string][]string, len(known)+len(u.conditions)+1)
+	maps.Copy(all, known)
+	maps.Copy(all, u.conditions)
 	if requestAlias != "" {
-		conditions["kms:RequestAlias"] = []string{requestAlias}
+		all["kms:RequestAlias"] = []string{requestAlias}
 	}
-	if u.crypto {
-		conditions["kms:EncryptionAlgorithm"] = keySpecCondition
-		for name, value := range u.context {
-			conditions["kms:EncryptionContext:"+name] = []string{value}
-		}
-		if len(u.context) > 0 {
-			conditions["kms:EncryptionContextKeys"] = slices.Sorted(maps.Keys(u.context))
-		}
+	return all
+}
+
+// keyConditions are the condition keys of every use of a key.
+func (k *key) keyConditions() map[string][]string {
+	conditions := map[string][]string{
+		"kms:KeySpec":     keySpecCondition,
+		"kms:KeyUsage":    keyUsageCondition,
+		"kms:KeyOrigin":   keyOriginCondition,
+		"kms:MultiRegion": falseCondition,
+	}
+	if len(k.Aliases) > 0 {
+		conditions["kms:ResourceAliases"] = k.Aliases
 	}
 	return conditions
 }
@@ -165,25 +175,6 @@ var (
 )
 
 func boolCondition(b bool) []string { return []string{strconv.FormatBool(b)} }
-
-// authorize asks authz, with the condition keys that every KMS request has. To those who
-// come from another account a refusal does not say what exists.
-func (s *Service) authorize(ctx context.Context, access *authz.Access) error {
-	request := caller.From(ctx)
-	if access.Conditions == nil {
-		access.Conditions = map[string][]string{}
-	}
-	access.Conditions["kms:CallerAccount"] = []string{request.Principal.Account}
-	if via := viaService(request); via != "" {
-		access.Conditions["kms:ViaService"] = []string{via + "." + request.Region + ".amazonaws.com"}
-	}
-	err := s.authz.Authorize(ctx, access)
-	if err != nil && isDenied(err) && access.Account != "" && access.Account != request.Principal.Account {
-		return accessDenied(fmt.Sprintf("User: %s is not authorized to perform: %s on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
-			request.Principal.ARN, access.Action))
-	}
-	return err
-}
 
 // viaService is the service that made the call for the caller ("secretsmanager"), or "".
 func viaService(request *caller.Request) string {

@@ -111,7 +111,7 @@ func (s *Service) DeleteAlias(ctx context.Context, in *kms.DeleteAliasInput) (*k
 
 // ListAliases lists the aliases of the account, or those of one key.
 func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput) (*kms.ListAliasesOutput, error) {
-	if err := s.authorize(ctx, &authz.Access{Action: "kms:ListAliases", Resource: "*"}); err != nil {
+	if err := s.authz.Authorize(ctx, &authz.Access{Action: "kms:ListAliases", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	after, err := decodeMarker(in.Marker)
@@ -174,7 +174,7 @@ func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput) (*k
 // policies on the alias's ARN.
 func (s *Service) authorizeAliasName(ctx context.Context, action, name string) error {
 	request := caller.From(ctx)
-	return s.authorize(ctx, &authz.Access{
+	return s.authz.Authorize(ctx, &authz.Access{
 		Action: action, Resource: aliasARN(request.Region, request.Principal.Account, name),
 		Conditions: map[string][]string{"kms:RequestAlias": {name}},
 	})

@@ -46,12 +46,12 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput) (*kms.C
 	}
 	tags, tagsErr := addTags(nil, in.Tags)
 	access := authz.Access{Action: "kms:CreateKey", Resource: "*", RequestTags: requestTags(in.Tags), Conditions: conditions()}
-	if err := s.authorize(ctx, &access); err != nil {
+	if err := s.authz.Authorize(ctx, &access); err != nil {
 		return nil, err
 	}
 	if len(in.Tags) > 0 {
 		access := authz.Access{Action: "kms:TagResource", Resource: "*", RequestTags: requestTags(in.Tags), Conditions: conditions()}
-		if err := s.authorize(ctx, &access); err != nil {
+		if err := s.authz.Authorize(ctx, &access); err != nil {
 			return nil, err
 		}
 	}

@@ -79,7 +79,7 @@ func (s *Service) dataKey(ctx context.Context, action string, in *kms.GenerateDa
 
 // GenerateRandom returns random bytes. It uses no key.
 func (s *Service) GenerateRandom(ctx context.Context, in *kms.GenerateRandomInput) (*kms.GenerateRandomOutput, error) {
-	if err := s.authorize(ctx, &authz.Access{Action: "kms:GenerateRandom", Resource: "*"}); err != nil {
+	if err := s.authz.Authorize(ctx, &authz.Access{Action: "kms:GenerateRandom", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	switch {

@@ -7,8 +7,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
-
-	"github.com/malote/malote/authz"
 )
 
 func validation(format string, args ...any) error {
@@ -69,12 +67,6 @@ func accessDenied(message string) error {
 // may not use: not even whether there is one.
 func ciphertextDenied() error {
 	return accessDenied("The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
-}
-
-// isDenied tells a refusal, which has been audited, from a failure to decide.
-func isDenied(err error) bool {
-	var denied *authz.Denied
-	return errors.As(err, &denied)
 }
 
 // isRefusal tells the answers to a caller who may not, or to one who asks for what is not

@@ -64,8 +64,11 @@ type rotation struct {
 
 // compiled is what requests need of a key beyond its record, made once per record.
 type compiled struct {
-	policy    *policy.Source
-	materials []compiledMaterial // as key.Materials
+	policy           *policy.Source
+	materials        []compiledMaterial // as key.Materials
+	tags             map[string]string
+	conditions       map[string][]string // of every request; not to be changed
+	cryptoConditions map[string][]string // of those that use the material
 }
 
 type compiledMaterial struct {
@@ -89,7 +92,13 @@ func (k *key) compile() (*compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy of %s: %w", k.arn(), err)
 	}
-	c := &compiled{policy: &policy.Source{Document: document, Name: "the key policy of " + k.arn()}}
+	c := &compiled{
+		policy:           &policy.Source{Document: document, Name: "the key policy of " + k.arn()},
+		tags:             k.tagMap(),
+		conditions:       k.keyConditions(),
+		cryptoConditions: k.keyConditions(),
+	}
+	c.cryptoConditions["kms:EncryptionAlgorithm"] = keySpecCondition
 	for _, m := range k.Materials {
 		id, err := hex.DecodeString(m.ID)
 		if err != nil || len(id) != sha256.Size {

@@ -28,7 +28,7 @@ func (s *Service) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput) (*k
 
 // ListKeys lists the keys of the caller's account and Region, in every state.
 func (s *Service) ListKeys(ctx context.Context, in *kms.ListKeysInput) (*kms.ListKeysOutput, error) {
-	if err := s.authorize(ctx, &authz.Access{Action: "kms:ListKeys", Resource: "*"}); err != nil {
+	if err := s.authz.Authorize(ctx, &authz.Access{Action: "kms:ListKeys", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	after, err := decodeMarker(in.Marker)

@@ -84,13 +84,10 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	if err != nil {
 		return err
 	}
-	conditions := make(map[string][]string, 2+len(a.conditions)+len(x.tags))
+	conditions := make(map[string][]string, 2+len(a.conditions))
 	maps.Copy(conditions, a.conditions)
 	conditions["secretsmanager:SecretId"] = []string{x.arn}
 	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
-	for k, v := range x.tags {
-		conditions["secretsmanager:ResourceTag/"+k] = []string{v}
-	}
 	return s.authz.Authorize(ctx, &authz.Access{
 		Action: a.action, Resource: x.arn, Account: x.Account,
 		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
