@@ -121,6 +121,17 @@ func (k *keys) global(name string) (values []string, known bool) {
 		}
 		return truth(false), true
 
+	case "sourcearn":
+		if !k.service() || k.request.SourceARN == "" {
+			return nil, false
+		}
+		return []string{k.request.SourceARN}, true
+	case "sourceaccount":
+		if !k.service() || k.request.SourceARN == "" {
+			return nil, false
+		}
+		return one(k.principal.Account), true
+
 	case "requestedregion":
 		return one(k.request.Region), true
 	case "useragent":

@@ -58,6 +58,10 @@ type Request struct {
 	Secure    bool // over TLS
 	Time      time.Time
 
+	// SourceARN is the resource on whose behalf a Service asks (aws:SourceArn): the task
+	// whose role ECS assumes. Empty for everyone else.
+	SourceARN string
+
 	// Via lists the services that forwarded the call, first to last, as host names
 	// ("secretsmanager.amazonaws.com"). Empty for a direct call.
 	Via []string
