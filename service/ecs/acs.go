@@ -24,7 +24,7 @@ import (
 
 const (
 	heartbeat = 15 * time.Second
-	// A session is renewed with half of its hour left: time enough for a control
+	// renewBefore: a session is renewed with half of its hour left: time enough for a control
 	// plane to be away.
 	renewBefore  = 30 * time.Minute
 	writeTimeout = 30 * time.Second
@@ -214,6 +214,7 @@ type stream struct {
 	seen        time.Time
 	told        map[string]*told // by task id
 	retry       bool             // something could not be told yet
+	synced      bool
 }
 
 // told is what the engine has heard of a task on this connection.
@@ -228,9 +229,6 @@ var errGone = errors.New("the container instance was deregistered")
 func (st *stream) run(ctx context.Context) error {
 	nudges := st.s.store.Watch(ctx, st.sc.prefix("placement", st.cluster, st.id))
 	if err := st.sync(ctx); err != nil {
-		return err
-	}
-	if err := st.send(&acs.Message{Synced: true}); err != nil {
 		return err
 	}
 	tick := time.NewTicker(heartbeat)
@@ -358,7 +356,12 @@ func (st *stream) sync(ctx context.Context) error {
 			delete(st.told, id)
 		}
 	}
-	return nil
+	if st.synced || st.retry {
+		return nil
+	}
+	// An engine ends what it was not told of by now: nothing may be missing.
+	st.synced = true
+	return st.send(&acs.Message{Synced: true})
 }
 
 // tell sends a task with credentials for its roles. A task whose role cannot be assumed
@@ -477,6 +480,7 @@ func assumeFailure(kind acs.RoleType, role string, err smithy.APIError) string {
 func (st *stream) assume(ctx context.Context, taskARN, id string, kind acs.RoleType, role string) (*acs.Credentials, error) {
 	ctx = caller.With(ctx, &caller.Request{
 		ID: newUUID(), Region: st.sc.region, Service: "sts", Operation: "AssumeRole", Time: st.s.now(), Secure: true,
+		SourceARN: taskARN,
 		Principal: &caller.Principal{
 			Type: caller.Service, Service: "ecs-tasks.amazonaws.com", Account: st.sc.account,
 			ARN: "ecs-tasks.amazonaws.com", ID: "ecs-tasks.amazonaws.com",
