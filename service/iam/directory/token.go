@@ -1,6 +1,8 @@
 package directory
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -9,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/malote/malote/caller"
@@ -46,11 +49,18 @@ type Issued struct {
 	Expires         time.Time
 }
 
-// A session token is, in base64: one byte of format (1), twelve of nonce, and the
-// Session as JSON sealed by AES-256-GCM with the access key id as associated data. So a
-// token opens only with the key it was issued with, and 2^32 tokens may be made under one
-// key before nonces could meet.
-const tokenFormat = 1
+// A session token is, in base64: one byte of format, twelve of nonce, and the Session as
+// JSON, deflated in format 2, sealed by AES-256-GCM with the format and the access key id
+// as associated data. So a token opens only with the key it was issued with, and 2^32 tokens may be made
+// under one key before nonces could meet. Session policies are what makes tokens long and
+// deflates well.
+const (
+	tokenPlain    = 1
+	tokenDeflated = 2
+
+	deflateFrom = 1024 // bytes of JSON
+	maxSession  = 64 << 10
+)
 
 // tokenKey is the key that tokens are sealed under, drawn when it is first needed.
 type tokenKey struct {
@@ -73,11 +83,18 @@ func (d *Directory) Issue(ctx context.Context, s Session) (*Issued, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding session: %w", err)
 	}
+	format := byte(tokenPlain)
+	if len(plain) >= deflateFrom {
+		format = tokenDeflated
+		if plain, err = deflate(plain); err != nil {
+			return nil, fmt.Errorf("deflating session: %w", err)
+		}
+	}
 	id := newAccessKeyID("ASIA", s.Account)
 	token := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(plain)+aead.Overhead())
-	token[0] = tokenFormat
+	token[0] = format
 	rand.Read(token[1:])
-	token = aead.Seal(token, token[1:], plain, []byte(id))
+	token = aead.Seal(token, token[1:], plain, bound(format, id))
 	return &Issued{id, s.Secret, base64.StdEncoding.EncodeToString(token), s.Expires}, nil
 }
 
@@ -88,19 +105,41 @@ func (d *Directory) open(ctx context.Context, accessKeyID, token string) (*Sessi
 		return nil, err
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < 1+aead.NonceSize() || raw[0] != tokenFormat {
+	if err != nil || len(raw) < 1+aead.NonceSize() || raw[0] != tokenPlain && raw[0] != tokenDeflated {
 		return nil, gateway.ErrInvalidToken
 	}
 	nonce, sealed := raw[1:1+aead.NonceSize()], raw[1+aead.NonceSize():]
-	plain, err := aead.Open(nil, nonce, sealed, []byte(accessKeyID))
+	plain, err := aead.Open(nil, nonce, sealed, bound(raw[0], accessKeyID))
 	if err != nil {
 		return nil, gateway.ErrInvalidToken
+	}
+	if raw[0] == tokenDeflated {
+		if plain, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(plain)), maxSession)); err != nil {
+			return nil, gateway.ErrInvalidToken
+		}
 	}
 	s := new(Session)
 	if err := json.Unmarshal(plain, s); err != nil {
 		return nil, gateway.ErrInvalidToken
 	}
 	return s, nil
+}
+
+func bound(format byte, accessKeyID string) []byte { return append([]byte{format}, accessKeyID...) }
+
+func deflate(plain []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.DefaultCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 const tokenKeyKey = "iam/tokenkey"

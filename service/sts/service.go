@@ -1,0 +1,129 @@
+// Package sts is the AWS Security Token Service: temporary credentials, above all those of
+// roles. Each exported method of Service is an operation of the API.
+//
+// It promises that a role's trust policy decides who gets its credentials, and that these
+// are sealed into their token (see directory): nothing is stored, and what ends the role
+// ends them.
+package sts
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/iam/directory"
+)
+
+// Directory is what STS asks of and hands to the directory.
+type Directory interface {
+	View(ctx context.Context, fn func(*directory.Tx) error) error
+	TrustPolicy(role *directory.Role) (*policy.Source, error)
+	Issue(ctx context.Context, s directory.Session) (*directory.Issued, error)
+	MarkUsed(ctx context.Context, p *caller.Principal)
+}
+
+// Config says what a Service stands on.
+type Config struct {
+	Directory Directory         // required
+	Authz     *authz.Authorizer // required
+	Now       func() time.Time  // nil: time.Now
+	Log       *slog.Logger      // nil: nothing is logged
+}
+
+// Service is STS. Its exported methods are operations.
+type Service struct {
+	dir   Directory
+	authz *authz.Authorizer
+	now   func() time.Time
+	log   *slog.Logger
+}
+
+// New returns STS over a directory.
+func New(c Config) *Service {
+	s := &Service{dir: c.Directory, authz: c.Authz, now: c.Now, log: c.Log}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+func clientError(code, format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+func accessDenied(message string) error { return clientError("AccessDenied", "%s", message) }
+func validationError(format string, args ...any) error {
+	return clientError("ValidationError", format, args...)
+}
+func invalidParameter(message string) error {
+	return clientError("InvalidParameterValue", "%s", message)
+}
+
+// GetCallerIdentity says who asks. Everybody may know that of themselves, even where a
+// policy says Deny.
+func (s *Service) GetCallerIdentity(ctx context.Context, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+	p := caller.From(ctx).Principal
+	s.dir.MarkUsed(ctx, p)
+	return &sts.GetCallerIdentityOutput{
+		Account: aws.String(p.Account),
+		Arn:     aws.String(p.ARN),
+		UserId:  aws.String(p.ID),
+	}, nil
+}
+
+const (
+	defaultUserSession = 12 * time.Hour
+	rootSession        = time.Hour
+)
+
+// GetSessionToken gives a user temporary credentials with the user's own rights. It needs
+// no permission. Root's last an hour, whatever is asked.
+func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenInput) (*sts.GetSessionTokenOutput, error) {
+	p := caller.From(ctx).Principal
+	if !p.IssuedAt.IsZero() || p.Type != caller.User && p.Type != caller.Account {
+		return nil, accessDenied("Cannot call GetSessionToken with session credentials")
+	}
+	if in.SerialNumber != nil || in.TokenCode != nil {
+		return nil, errMFA
+	}
+	if in.MinimumSessionTokenSize != nil {
+		return nil, validationError("MinimumSessionTokenSize is not supported.")
+	}
+	length := defaultUserSession
+	if in.DurationSeconds != nil {
+		length = time.Duration(*in.DurationSeconds) * time.Second
+	}
+	if p.Type == caller.Account {
+		length = min(length, rootSession)
+	}
+	s.dir.MarkUsed(ctx, p)
+	issued, err := s.dir.Issue(ctx, directory.Session{Account: p.Account, Type: p.Type, ID: p.ID, Expires: s.now().Add(length)})
+	if err != nil {
+		return nil, err
+	}
+	return &sts.GetSessionTokenOutput{Credentials: credentials(issued)}, nil
+}
+
+// errMFA answers whoever brings a code of a device, for there are no devices.
+var errMFA = accessDenied("MultiFactorAuthentication failed with invalid MFA one time pass code.")
+
+func credentials(i *directory.Issued) *types.Credentials {
+	return &types.Credentials{
+		AccessKeyId:     aws.String(i.AccessKeyID),
+		SecretAccessKey: aws.String(i.SecretAccessKey),
+		SessionToken:    aws.String(i.SessionToken),
+		Expiration:      aws.Time(i.Expires),
+	}
+}
