@@ -31,10 +31,10 @@ const (
 	maxHealth    = 1 << 20
 )
 
-// ACS serves what package acs describes: GET …/acs and POST …/acs/health. The gateway
+// Stream serves what package acs describes: GET …/acs and POST …/acs/health. The gateway
 // has verified who asks; ecs:Poll and ecs:StartTelemetrySession on the container
 // instance decide what is told. A stream ends with its request's context.
-func ACS(s *Service) http.Handler {
+func Stream(s *Service) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
 		switch path := strings.TrimSuffix(r.URL.Path, "/"); {
