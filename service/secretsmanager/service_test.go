@@ -1,0 +1,231 @@
+package secretsmanager
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/kms"
+	"github.com/malote/malote/store"
+	"github.com/malote/malote/store/memory"
+)
+
+const (
+	testAccount = "123456789012"
+	testRegion  = "us-east-1"
+	testToken   = "11111111-1111-4111-8111-111111111111"
+)
+
+// policies gives every principal the same policies: none.
+type policies struct{}
+
+func (policies) Policies(context.Context, *caller.Principal) (*policy.Set, error) {
+	return &policy.Set{}, nil
+}
+
+// testService is a Service with KMS beneath and a clock to set.
+type testService struct {
+	*Service
+	clock time.Time
+}
+
+func newTestService(t testing.TB) *testService {
+	t.Helper()
+	s := &testService{clock: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	st := memory.New()
+	t.Cleanup(func() { st.Close() })
+	now := func() time.Time { return s.clock }
+	a := authz.New(authz.Config{Policies: policies{}, Now: now})
+	keys := kms.New(kms.Config{Store: st, Authz: a, Now: now})
+	s.Service = New(Config{Store: st, Authz: a, Keys: keys, Now: now})
+	return s
+}
+
+func as(ctx context.Context, p *caller.Principal) context.Context {
+	return caller.With(ctx, &caller.Request{ID: "test", Principal: p, Region: testRegion, Service: "secretsmanager"})
+}
+
+func rootUser(ctx context.Context) context.Context {
+	return as(ctx, &caller.Principal{Type: caller.Account, Account: testAccount, ARN: "arn:aws:iam::" + testAccount + ":root", ID: testAccount})
+}
+
+// Whoever has no rights is refused by every operation, on what exists and on what does not.
+func TestEveryOperationAsks(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	made, err := s.CreateSecret(rootUser(t.Context()), &secretsmanager.CreateSecretInput{
+		Name: aws.String("there"), SecretString: aws.String("x"), ClientRequestToken: aws.String(testToken),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{testAccount, "210987654321"} {
+		bob := as(t.Context(), &caller.Principal{Type: caller.User, Account: account, ARN: "arn:aws:iam::" + account + ":user/bob", ID: "AIDABOB"})
+		for _, id := range []string{*made.ARN, "there", "absent", "bad name", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:there", "arn:nonsense"} {
+			service := reflect.ValueOf(s.Service)
+			for i := range service.NumMethod() {
+				in := reflect.New(service.Method(i).Type().In(1).Elem())
+				for field, v := range in.Elem().Fields() {
+					switch field.Name {
+					case "SecretId", "Name":
+						v.Set(reflect.ValueOf(aws.String(id)))
+					case "ClientRequestToken", "MoveToVersionId":
+						v.Set(reflect.ValueOf(aws.String(testToken)))
+					case "VersionStage":
+						v.Set(reflect.ValueOf(aws.String(current)))
+					case "ResourcePolicy":
+						v.Set(reflect.ValueOf(aws.String("{}")))
+					case "SecretIdList":
+						v.Set(reflect.ValueOf([]string{id}))
+					}
+				}
+				out := service.Method(i).Call([]reflect.Value{reflect.ValueOf(bob), in})
+				err, _ := out[1].Interface().(error)
+				var api smithy.APIError
+				if !errors.As(err, &api) || api.ErrorCode() != "AccessDeniedException" {
+					t.Errorf("%s of %q by %s: %v, want AccessDeniedException", service.Type().Method(i).Name, id, account, err)
+				}
+			}
+		}
+	}
+}
+
+// When a deletion is due, or forced, nothing of the secret is left in the store.
+func TestDeletionLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"due", "forced", "name taken again"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := newTestService(t)
+			ctx := rootUser(t.Context())
+			create := &secretsmanager.CreateSecretInput{Name: aws.String("a/b"), SecretString: aws.String("x"), ClientRequestToken: aws.String(testToken)}
+			first, err := s.CreateSecret(ctx, create)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := &secretsmanager.DeleteSecretInput{SecretId: aws.String("a/b")}
+			if how == "forced" {
+				in.ForceDeleteWithoutRecovery = aws.Bool(true)
+			}
+			if _, err := s.DeleteSecret(ctx, in); err != nil {
+				t.Fatal(err)
+			}
+			switch how {
+			case "due":
+				s.clock = s.clock.AddDate(0, 0, 30).Add(-time.Second)
+				if err := Maintain(t.Context(), s.Service); err != nil {
+					t.Fatal(err)
+				}
+				if got := entries(t, s); got != 4 {
+					t.Fatalf("a second early: %d entries, want secret, value, listing and due date", got)
+				}
+				s.clock = s.clock.Add(time.Second)
+				if err := Maintain(t.Context(), s.Service); err != nil {
+					t.Fatal(err)
+				}
+			case "name taken again":
+				s.clock = s.clock.AddDate(0, 0, 30)
+				second, err := s.CreateSecret(ctx, create)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if *second.ARN == *first.ARN {
+					t.Error("the new secret has the old one's ARN")
+				}
+				if got := entries(t, s); got != 3 {
+					t.Errorf("%d entries, want the new secret's three", got)
+				}
+				return
+			}
+			if got := entries(t, s); got != 0 {
+				t.Errorf("%d entries are left", got)
+			}
+		})
+	}
+}
+
+func entries(t *testing.T, s *testService) int {
+	t.Helper()
+	n := 0
+	err := s.store.View(t.Context(), func(tx store.Tx) error {
+		n = 0
+		for _, err := range tx.Scan(root, "") {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Reading writes nothing; what it leaves to write is told at once and written by Maintain.
+func TestLastAccessedDate(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	ctx := rootUser(t.Context())
+	name := aws.String("db")
+	if _, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: name, SecretString: aws.String("x"), ClientRequestToken: aws.String(testToken)}); err != nil {
+		t.Fatal(err)
+	}
+	accessed := func() *time.Time {
+		out, err := s.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.LastAccessedDate
+	}
+	if got := accessed(); got != nil {
+		t.Errorf("before the first read: %v", got)
+	}
+	for range 3 {
+		want := day(s.clock)
+		for range 2 {
+			if _, err := s.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: name}); err != nil {
+				t.Fatal(err)
+			}
+			if got := accessed(); got == nil || !got.Equal(want) {
+				t.Errorf("LastAccessedDate = %v, want %v", got, want)
+			}
+		}
+		if err := Maintain(t.Context(), s.Service); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.reads.byARN) != 0 {
+			t.Error("what is stored is still remembered")
+		}
+		if got := accessed(); got == nil || !got.Equal(want) {
+			t.Errorf("stored LastAccessedDate = %v, want %v", got, want)
+		}
+		s.clock = s.clock.Add(20 * time.Hour)
+	}
+}
+
+func BenchmarkGetSecretValue(b *testing.B) {
+	s := newTestService(b)
+	ctx := rootUser(b.Context())
+	made, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String("correct horse battery staple"), ClientRequestToken: aws.String(testToken)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := &secretsmanager.GetSecretValueInput{SecretId: made.ARN}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.GetSecretValue(ctx, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
