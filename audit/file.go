@@ -235,7 +235,10 @@ func (f *File) Close() error {
 	err := f.file.Sync()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return errors.Join(f.err, err, f.file.Close())
+	if lost := len(f.queue) + f.taken; lost > 0 {
+		err = errors.Join(f.err, fmt.Errorf("%d audit records were not written", lost), err)
+	}
+	return errors.Join(err, f.file.Close())
 }
 
 // retryAfter is how long a failing disk is left alone.
@@ -276,8 +279,17 @@ func (f *File) run() {
 	}
 }
 
-// last writes what is left, once.
-func (f *File) last() { f.write() }
+// last writes what is left, as far as the disk lets it.
+func (f *File) last() {
+	for f.write() {
+		f.mu.Lock()
+		more := len(f.queue) > 0
+		f.mu.Unlock()
+		if !more {
+			return
+		}
+	}
+}
 
 // sleep returns false when the log is closed meanwhile.
 func (f *File) sleep(d time.Duration) bool {

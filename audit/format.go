@@ -291,4 +291,3 @@ func resourceType(arn string) string {
 	}
 	return ""
 }
-

@@ -25,18 +25,16 @@ func Evaluate(r *Request, s *Set) Decision {
 
 	d := Decision{Action: r.Action}
 	who := &r.Principal
-	// A service or a stranger has no policies of its own; root has none, and no limits.
+	// A service or a stranger has no policies of its own, and root neither policies nor limits.
 	var identity, boundary, session finding
 	bounded, inSession := false, false
-	if who.Type != typeService && who.Type != typeAnonymous && who.Federated == "" {
+	if who.Type != typeService && who.Type != typeAnonymous && who.Type != typeAccount && who.Federated == "" {
 		identity = q.findAll(s.Identity)
-		if who.Type != typeAccount {
-			if bounded = s.Boundary != nil; bounded {
-				boundary = q.find(s.Boundary)
-			}
-			if inSession = s.HasSession || len(s.Session) > 0; inSession {
-				session = q.findAll(s.Session)
-			}
+		if bounded = s.Boundary != nil; bounded {
+			boundary = q.find(s.Boundary)
+		}
+		if inSession = s.HasSession || len(s.Session) > 0; inSession {
+			session = q.findAll(s.Session)
 		}
 	}
 	resource := q.findResource(s.Resource, s.Kind)
