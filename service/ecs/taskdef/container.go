@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	imagePattern = regexp.MustCompile(`^[A-Za-z0-9_\-:./#@+]{1,1024}$`)
+	imagePattern = regexp.MustCompile(`^[A-Za-z0-9_\-:./#@+]+$`)
 	rangePattern = regexp.MustCompile(`^([0-9]{1,5})-([0-9]{1,5})$`)
 )
 
@@ -117,7 +117,7 @@ func validateImage(c *types.ContainerDefinition) error {
 		return invalid("Container.image should not be null or empty.")
 	case strings.HasPrefix(image, ":"), strings.HasPrefix(image, "@"):
 		return invalid("Container.image repository should not be null or empty.")
-	case !imagePattern.MatchString(image):
+	case len(image) > 1024 || !imagePattern.MatchString(image):
 		return invalid("Container.image contains invalid characters.")
 	}
 	return nil

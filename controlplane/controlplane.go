@@ -1,0 +1,97 @@
+// Package controlplane puts the control plane together: store, keyring, directory, services
+// and gateway, so that the program and the tests start the same thing.
+//
+// It holds no rules of its own. It opens no port (see cmd/malote) and no store but the
+// one it is given.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/malote/malote/audit"
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/gateway"
+	"github.com/malote/malote/keyring"
+	"github.com/malote/malote/keyring/seal"
+	"github.com/malote/malote/service/ecs"
+	"github.com/malote/malote/service/iam"
+	"github.com/malote/malote/service/iam/directory"
+	"github.com/malote/malote/service/kms"
+	"github.com/malote/malote/service/secretsmanager"
+	"github.com/malote/malote/service/sts"
+	"github.com/malote/malote/store"
+)
+
+// Config says what a control plane stands on.
+type Config struct {
+	Store     store.Store // beneath the keyring; the caller closes it after Close
+	Seal      seal.Seal   // wraps the keyring's keys
+	Audit     audit.Log   // the caller closes it after Close
+	Bootstrap directory.BootstrapConfig
+
+	Endpoint string           // where engines find it, for DiscoverPollEndpoint
+	Now      func() time.Time // nil: time.Now
+	Log      *slog.Logger     // nil: nothing is logged
+}
+
+// ControlPlane is a running one.
+type ControlPlane struct {
+	Handler   http.Handler
+	Directory *directory.Directory
+	Keyring   *keyring.Keyring
+	// Made is what the first start made and nobody knew before.
+	Made *directory.Bootstrapped
+
+	now func() time.Time
+}
+
+// Open starts a control plane. Close it when done.
+func Open(ctx context.Context, c Config) (*ControlPlane, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	ring, err := keyring.Open(ctx, c.Store, c.Seal)
+	if err != nil {
+		return nil, fmt.Errorf("opening the keyring: %w", err)
+	}
+	people := directory.New(directory.Config{Store: ring, Now: c.Now, Log: c.Log})
+	made, err := people.Bootstrap(ctx, c.Bootstrap)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the account: %w", err), people.Close())
+	}
+	authorizer := authz.New(authz.Config{Policies: people, Audit: c.Audit, Now: c.Now})
+
+	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Now: c.Now, Log: c.Log})
+	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
+	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Now: c.Now})
+	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
+
+	handler, err := gateway.New(gateway.Config{
+		Services: []gateway.Service{
+			{Name: "secretsmanager", Impl: secrets},
+			{Name: "kms", Impl: keys},
+			{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
+			{Name: "sts", Impl: tokens},
+			{Name: "ecs", Impl: tasks},
+		},
+		Credentials: people,
+		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks)},
+		Now:         c.Now,
+		Log:         c.Log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, people.Close())
+	}
+	return &ControlPlane{handler, people, ring, made, c.Now}, nil
+}
+
+// Close ends what runs in the background. The store and the audit stay open.
+func (c *ControlPlane) Close() error { return c.Directory.Close() }
