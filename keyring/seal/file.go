@@ -50,6 +50,16 @@ func NewFile(path string) *File {
 	return &File{path: path}
 }
 
+// OpenFile is NewFile for a start: what is wrong with a file that is there already shows
+// at once.
+func OpenFile(path string) (*File, error) {
+	f := NewFile(path)
+	if _, err := readKey(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return f, nil
+}
+
 // ID names the file.
 func (f *File) ID() string { return "file://" + f.path }
 
