@@ -1,8 +1,8 @@
 // Package awsquery is the codec of the AWS Query protocol over the SDK's own types:
 // forms come in, XML goes out. IAM and STS speak it.
 //
-// It promises: Form and Decode read back what AppendForm writes; parameters they do not
-// know are skipped; errors quote no values.
+// It promises: Parse and Decode read what AWS's clients write; parameters they do not know
+// are skipped; errors quote no values.
 package awsquery
 
 import (

@@ -44,6 +44,16 @@ func (v *Verifier) Verify(a *Authorization, r *http.Request, payload, secret str
 	if !known {
 		key = derive(secret, a)
 	}
+	sum := key.sign(a, r, payload)
+	ok := subtle.ConstantTimeCompare(sum[:], a.signature[:]) == 1 && !a.broken
+	if ok && !known {
+		v.keep(id, key)
+	}
+	return ok
+}
+
+// sign computes what a's signature should be.
+func (k *signingKey) sign(a *Authorization, r *http.Request, payload string) (sum [sha256.Size]byte) {
 	w := work.Get().(*workspace)
 	defer work.Put(w)
 
@@ -65,17 +75,13 @@ func (v *Verifier) Verify(a *Authorization, r *http.Request, payload, secret str
 	b = hex.AppendEncode(b, canonicalHash[:])
 	w.toSign = b
 
-	mac := key.macs.Get().(hash.Hash)
+	mac := k.macs.Get().(hash.Hash)
 	mac.Write(b)
 	w.sum = mac.Sum(w.sum[:0])
 	mac.Reset()
-	key.macs.Put(mac)
-
-	ok := subtle.ConstantTimeCompare(w.sum, a.signature[:]) == 1 && !a.broken
-	if ok && !known {
-		v.keep(id, key)
-	}
-	return ok
+	k.macs.Put(mac)
+	copy(sum[:], w.sum)
+	return sum
 }
 
 // workspace is what one verification writes and throws away.
