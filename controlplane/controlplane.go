@@ -23,6 +23,7 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/kms"
 	"github.com/malote/malote/service/secretsmanager"
+	"github.com/malote/malote/service/ssm"
 	"github.com/malote/malote/service/sts"
 	"github.com/malote/malote/store"
 )
@@ -42,6 +43,7 @@ type Config struct {
 // ControlPlane is a running one.
 type ControlPlane struct {
 	Handler   http.Handler
+	Services  []gateway.Service
 	Directory *directory.Directory
 	Keyring   *keyring.Keyring
 	// Made is what the first start made and nobody knew before.
@@ -71,17 +73,20 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Now: c.Now, Log: c.Log})
 	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
+	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Now: c.Now})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
+	services := []gateway.Service{
+		{Name: "secretsmanager", Impl: secrets},
+		{Name: "ssm", Impl: parameters},
+		{Name: "kms", Impl: keys},
+		{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
+		{Name: "sts", Impl: tokens},
+		{Name: "ecs", Impl: tasks},
+	}
 	handler, err := gateway.New(gateway.Config{
-		Services: []gateway.Service{
-			{Name: "secretsmanager", Impl: secrets},
-			{Name: "kms", Impl: keys},
-			{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
-			{Name: "sts", Impl: tokens},
-			{Name: "ecs", Impl: tasks},
-		},
+		Services:    services,
 		Credentials: people,
 		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks)},
 		Now:         c.Now,
@@ -90,7 +95,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, errors.Join(err, people.Close())
 	}
-	return &ControlPlane{handler, people, ring, made, c.Now}, nil
+	return &ControlPlane{handler, services, people, ring, made, c.Now}, nil
 }
 
 // Close ends what runs in the background. The store and the audit stay open.

@@ -31,6 +31,7 @@ import (
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/controlplane"
+	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/malotetest/canary"
 	"github.com/malote/malote/service/iam/directory"
@@ -128,6 +129,9 @@ func (s *System) Endpoint() string { return s.server.URL }
 
 // Handler is the control plane itself, for an engine in the same process.
 func (s *System) Handler() http.Handler { return s.server.Config.Handler }
+
+// Services are those that the control plane has.
+func (s *System) Services() []gateway.Service { return s.plane.Services }
 
 // Config is the configuration of the user admin.
 func (s *System) Config() aws.Config { return s.config(adminKey, adminSecret, "") }

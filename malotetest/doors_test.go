@@ -1,0 +1,204 @@
+package malotetest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/malote/malote/gateway"
+	"github.com/malote/malote/gateway/model"
+	"github.com/malote/malote/malotetest"
+)
+
+// free are the operations that AWS grants to whoever has credentials.
+var free = map[string]bool{
+	"sts:GetCallerIdentity": true, "sts:GetSessionToken": true,
+}
+
+// Every operation of every service, called with a valid request by a user who has no
+// rights, is denied; called with a wrong signature it is not even considered. So no door
+// is forgotten.
+func TestEveryDoorIsGuarded(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	nobody := sys.User(t, "nobody", "")
+	forged := nobody.Copy()
+	keys, err := nobody.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: strings.Repeat("x", 40)}, nil
+	})
+	coverage, err := gateway.Coverage(sys.Services()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	called := 0
+	for _, service := range coverage {
+		described, ok := model.For(service.Service)
+		if !ok {
+			t.Fatalf("no description of %s", service.Service)
+		}
+		for _, op := range service.Operations {
+			if !op.Implemented {
+				continue
+			}
+			called++
+			operation, _ := described.Operation(op.Name)
+			action := service.Service + ":" + op.Name
+			status, answer := call(t, nobody, described, operation)
+			switch {
+			case free[action]:
+				if status != http.StatusOK {
+					t.Errorf("%s: %d %s, want an answer", action, status, answer)
+				}
+			case !strings.Contains(answer, "AccessDenied"):
+				t.Errorf("%s: %d %s, want a denial", action, status, answer)
+			}
+			if status, answer := call(t, forged, described, operation); status < 400 || !strings.Contains(answer, "Signature") {
+				t.Errorf("%s with a wrong signature: %d %s", action, status, answer)
+			}
+		}
+	}
+	if called < 100 {
+		t.Errorf("%d operations called: coverage is not seen", called)
+	}
+	t.Logf("%d operations", called)
+}
+
+// call sends the smallest valid request for an operation.
+func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operation) (int, string) {
+	t.Helper()
+	input := map[string]any{}
+	if op.Input != nil {
+		input = example(t, op.Input, op.Name).(map[string]any)
+	}
+	header := http.Header{}
+	var body []byte
+	if service.Protocol == model.Query {
+		form := url.Values{"Action": {op.Name}, "Version": {service.Version}}
+		flatten(form, "", input)
+		body = []byte(form.Encode())
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+	} else {
+		body, _ = json.Marshal(input)
+		header.Set("Content-Type", "application/x-amz-json-1.1")
+		header.Set("X-Amz-Target", service.Target+"."+op.Name)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *cfg.BaseEndpoint+"/", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	keys, err := cfg.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(t.Context(), keys, request, hex.EncodeToString(sum[:]), service.Name, malotetest.Region, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+// candidates are values that some pattern of AWS's wants.
+var candidates = []string{
+	"name", "arn:aws:iam::123456789012:role/name", "alias/name", "/name/", "AKIAIOSFODNN7EXAMPLE", "v1",
+	"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "1234abcd-12ab-34cd-56ef-1234567890ab", "/name",
+	`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`,
+}
+
+// meaningful are members that are looked into before it is known what is asked for. The
+// ciphertext is of a key that does not exist, in the format of service/kms.
+var meaningful = map[string]any{
+	"PolicyArn":      "arn:aws:iam::123456789012:policy/name",
+	"CiphertextBlob": "AQAAAAAcvpkaFAECAwQFBgcICQoLDA0ODxAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+}
+
+// example is a value that satisfies a shape, with the required members alone.
+func example(t *testing.T, shape *model.Shape, path string) any {
+	t.Helper()
+	switch shape.Type {
+	case "structure":
+		members := map[string]any{}
+		for _, name := range shape.Required {
+			members[name] = example(t, shape.Members[name], path+"."+name)
+		}
+		for name, member := range shape.Members {
+			if value, ok := meaningful[name]; ok {
+				members[name] = value
+			} else if member.Token {
+				members[name] = "1234abcd-12ab-34cd-56ef-1234567890ab"
+			}
+		}
+		return members
+	case "list":
+		return []any{example(t, shape.Elem, path+".member")}
+	case "map":
+		return map[string]any{}
+	case "integer", "long", "double":
+		if shape.Min != nil {
+			return *shape.Min
+		}
+		return 1
+	case "boolean":
+		return true
+	case "timestamp":
+		return 1
+	case "blob":
+		return "c29tZSBieXRlcyBvZiBhIGJsb2I="
+	}
+	if len(shape.Enum) > 0 {
+		return shape.Enum[0]
+	}
+	for _, candidate := range candidates {
+		if shape.Min != nil && len(candidate) < int(*shape.Min) || shape.Max != nil && len(candidate) > int(*shape.Max) {
+			continue
+		}
+		pattern, err := regexp.Compile("^(?:" + shape.Pattern + ")$")
+		if shape.Pattern == "" || err == nil && pattern.MatchString(candidate) || err != nil {
+			return candidate
+		}
+	}
+	t.Fatalf("%s: no candidate satisfies %q", path, shape.Pattern)
+	return nil
+}
+
+// flatten writes a value as AWS Query does.
+func flatten(form url.Values, name string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, member := range v {
+			flatten(form, strings.TrimPrefix(name+"."+key, "."), member)
+		}
+	case []any:
+		for i, member := range v {
+			flatten(form, fmt.Sprintf("%s.member.%d", name, i+1), member)
+		}
+	default:
+		form.Set(name, fmt.Sprint(v))
+	}
+}
