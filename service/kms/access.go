@@ -39,9 +39,11 @@ type use struct {
 func (s *Service) authorizedKey(ctx context.Context, u use) (*key, error) {
 	request := caller.From(ctx)
 	r := parseRef(u.keyID, request.Region, request.Principal.Account, u.takesAlias)
-	k, err := s.find(ctx, request, r, u.makeManaged)
+	k, err := s.find(ctx, request, r)
 	if err != nil {
-		return nil, s.absent(ctx, u, r, err)
+		if k, err = s.absent(ctx, request, u, r, err); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.authorizeKey(ctx, u, k, r.alias); err != nil {
 		return nil, err
@@ -51,7 +53,7 @@ func (s *Service) authorizedKey(ctx context.Context, u use) (*key, error) {
 
 // find returns the key that r refers to, with what has come due done to it. Its error is
 // r's own, store.ErrNotFound, or a failure.
-func (s *Service) find(ctx context.Context, request *caller.Request, r ref, makeManaged bool) (*key, error) {
+func (s *Service) find(ctx context.Context, request *caller.Request, r ref) (*key, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -69,9 +71,6 @@ func (s *Service) find(ctx context.Context, request *caller.Request, r ref, make
 		k, err = s.keys.Get(tx, keyPrefix(r.account, request.Region)+id)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) && r.alias != "" && mayMakeManaged(request, r, makeManaged) {
-		return s.makeManaged(ctx, request, r.alias)
-	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, store.ErrNotFound
 	}
@@ -82,29 +81,35 @@ func (s *Service) find(ctx context.Context, request *caller.Request, r ref, make
 }
 
 // absent authorizes the use of what find did not find, by the caller's own policies, and
-// says that it is not there.
-func (s *Service) absent(ctx context.Context, u use, r ref, cause error) error {
+// says that it is not there; unless it is an AWS managed key, which is then made. The
+// service that such a key is of needs no permission to have it made.
+func (s *Service) absent(ctx context.Context, request *caller.Request, u use, r ref, cause error) (*key, error) {
 	var notFound *types.NotFoundException
 	if !errors.Is(cause, store.ErrNotFound) && !errors.As(cause, &notFound) {
-		return cause
+		return nil, cause
+	}
+	if notFound == nil && isManagedBy(viaService(request), request, r) {
+		return s.makeManaged(ctx, request, r.alias)
 	}
 	access := &authz.Access{
 		Action: u.action, Resource: r.arn, Account: r.account, Conditions: u.allConditions(nil, r.alias),
 		RequestTags: u.requestTags, TagKeys: u.tagKeys, EncryptionContext: u.context,
 	}
-	if r.account != caller.From(ctx).Principal.Account {
+	if r.account != request.Principal.Account {
 		access.Kind = policy.Key // a stranger is told what strangers of a key are told
 	}
 	if err := s.authz.Authorize(ctx, access); err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case notFound != nil:
-		return notFound
-	case r.alias != "":
-		return aliasNotFound(r.arn)
+		return nil, notFound
+	case r.alias == "":
+		return nil, keyNotFound(r.arn)
+	case u.makeManaged && isManagedBy("", request, r):
+		return s.makeManaged(ctx, request, r.alias)
 	}
-	return keyNotFound(r.arn)
+	return nil, aliasNotFound(r.arn)
 }
 
 // authorizeKey asks k's policy, and the caller's own as far as it lets them count.

@@ -124,7 +124,7 @@ func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput) (*k
 	only := ""
 	if in.KeyId != nil {
 		r := parseRef(*in.KeyId, region, account, false)
-		k, err := s.find(ctx, request, r, false)
+		k, err := s.find(ctx, request, r)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, keyNotFound(r.arn)
 		}
@@ -213,7 +213,7 @@ func (s *Service) authorizedOldAlias(ctx context.Context, action, name string) (
 	}
 	request := caller.From(ctx)
 	r := parseRef(name, request.Region, request.Principal.Account, true)
-	k, err := s.find(ctx, request, r, false)
+	k, err := s.find(ctx, request, r)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, aliasNotFound(r.arn)
 	}

@@ -36,7 +36,7 @@ func FuzzHeader(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !keyIDPattern.MatchString(h.keyID) || !isAccount(h.account) {
+		if !isKeyID(h.keyID) || !isAccount(h.account) {
 			t.Fatalf("parseHeader(%x) = %+v", blob, h)
 		}
 		again, err := appendHeader(nil, h)
@@ -128,7 +128,7 @@ func FuzzParseRef(f *testing.F) {
 		if (r.id == "") == (r.alias == "") {
 			t.Errorf("parseRef(%q) = %+v, want a key or an alias", given, r)
 		}
-		if r.id != "" && !keyIDPattern.MatchString(r.id) || !isAccount(r.account) {
+		if r.id != "" && !isKeyID(r.id) || !isAccount(r.account) {
 			t.Errorf("parseRef(%q) = %+v", given, r)
 		}
 	})

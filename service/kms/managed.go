@@ -23,16 +23,18 @@ var managedServices = map[string]string{
 
 const managedRotationDays = 365
 
-// mayMakeManaged reports whether a request for the absent alias r brings its key about:
-// the service that the key belongs to asks for it, or DescribeKey of an alias that AWS
-// knows.
-func mayMakeManaged(request *caller.Request, r ref, describe bool) bool {
-	service, ok := strings.CutPrefix(r.alias, "alias/aws/")
-	if !ok || service == "" || r.account != request.Principal.Account {
+// isManagedBy reports whether r is the alias of the caller's AWS managed key of service,
+// or, if service is "", of one of those that AWS is known to have.
+func isManagedBy(service string, request *caller.Request, r ref) bool {
+	name, ok := strings.CutPrefix(r.alias, "alias/aws/")
+	if !ok || name == "" || r.account != request.Principal.Account {
 		return false
 	}
-	_, known := managedServices[service]
-	return describe && known || viaService(request) == service
+	if service == "" {
+		_, known := managedServices[name]
+		return known
+	}
+	return name == service
 }
 
 // makeManaged returns the AWS managed key of an alias alias/aws/…, making it when it is

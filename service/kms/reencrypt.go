@@ -75,6 +75,6 @@ func (s *Service) reEncryptsOnSameKey(ctx context.Context, in *kms.ReEncryptInpu
 		return false
 	}
 	r := parseRef(*in.DestinationKeyId, request.Region, request.Principal.Account, true)
-	k, err := s.find(ctx, request, r, false)
+	k, err := s.find(ctx, request, r)
 	return err == nil && k.ID == h.keyID && k.Account == h.account
 }

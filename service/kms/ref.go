@@ -1,9 +1,6 @@
 package kms
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // ref is what a KeyId of a request refers to, before anybody looked whether it exists.
 type ref struct {
@@ -13,8 +10,6 @@ type ref struct {
 	arn     string // of the key or alias
 	err     error  // why it cannot refer to anything; for those who may know
 }
-
-var keyIDPattern = regexp.MustCompile(`^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`)
 
 func keyARN(region, account, id string) string {
 	return "arn:aws:kms:" + region + ":" + account + ":key/" + id
@@ -62,10 +57,29 @@ func parseRef(given, region, account string, takesAlias bool) ref {
 	}
 	r.id = resource
 	r.arn = keyARN(region, r.account, resource)
-	if !keyIDPattern.MatchString(resource) {
+	if !isKeyID(resource) {
 		r.err = notFound("Invalid keyId '%s'", given)
 	}
 	return r
+}
+
+// isKeyID accepts a UUID and mrk- with 32 digits: both of 36 characters, in lower case.
+func isKeyID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	rest, multiRegion := strings.CutPrefix(s, "mrk-")
+	for i := range len(rest) {
+		switch c := rest[i]; {
+		case !multiRegion && (i == 8 || i == 13 || i == 18 || i == 23):
+			if c != '-' {
+				return false
+			}
+		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
 }
 
 func isAccount(s string) bool {

@@ -44,7 +44,7 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 
 	p, err := newPlain(in.SecretString, in.SecretBinary)
 	switch {
-	case !namePattern.MatchString(*in.Name):
+	case !isName(*in.Name):
 		return nil, invalidName()
 	case in.ClientRequestToken == nil:
 		return nil, noToken()

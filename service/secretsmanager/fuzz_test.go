@@ -24,7 +24,7 @@ func FuzzSecretID(f *testing.F) {
 		if id.err != nil {
 			return
 		}
-		if !namePattern.MatchString(id.name) || !isAccount(id.account) || id.suffix != "" && len(id.suffix) != suffixSize {
+		if !isName(id.name) || !isAccount(id.account) || id.suffix != "" && len(id.suffix) != suffixSize {
 			t.Errorf("parseSecretID(%q) = %+v", given, id)
 		}
 		x := &secret{Name: id.name, Suffix: "AbCdEf", Account: id.account, Region: testRegion}

@@ -1,9 +1,6 @@
 package secretsmanager
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // secretID is what a SecretId refers to, before anybody looked whether it exists.
 type secretID struct {
@@ -14,7 +11,18 @@ type secretID struct {
 	err     error  // why it cannot refer to anything; for those who may know
 }
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
+const maxNameSize = 512
+
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte("/_+=.@!-", c) < 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxNameSize
+}
 
 func invalidName() error {
 	return validation("Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
@@ -29,7 +37,7 @@ func parseSecretID(given, region, account string) secretID {
 	id := secretID{literal: given, account: account}
 	if !strings.HasPrefix(given, "arn:") {
 		id.name = given
-		if !namePattern.MatchString(given) {
+		if !isName(given) {
 			id.err = invalidName()
 		}
 		return id
@@ -46,7 +54,7 @@ func parseSecretID(given, region, account string) secretID {
 	switch {
 	case parts[3] != region:
 		id.err = secretNotFound()
-	case !namePattern.MatchString(id.name):
+	case !isName(id.name):
 		id.err = invalidName()
 	}
 	return id
