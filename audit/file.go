@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sort"
 	"sync"
 	"syscall"
 	"time"
@@ -50,14 +51,15 @@ type File struct {
 
 	mu     sync.Mutex    // guards what follows
 	queue  []Record      // not yet with the writer
-	taken  int           // with the writer, not yet in the file
-	room   chan struct{} // closed and replaced whenever taken becomes zero
+	taken  int           // with the writer, not yet in the file: the last ones of spare
+	room   chan struct{} // closed and replaced after every write
 	err    error         // why the last write failed; nil when it did not
 	closed bool
 
 	// The writer's alone.
 	spare    []Record
 	lines    []byte
+	ends     []end
 	size     int64 // of the file's whole lines
 	sequence uint64
 	head     [sha256.Size]byte // hash of the last line
@@ -303,48 +305,74 @@ func (f *File) sleep(d time.Duration) bool {
 	}
 }
 
-// write puts all that waits into the file, or nothing: a batch cut short by a full disk
-// is taken back, so the file always ends with a whole line unless the process dies.
+// write puts all that waits into the file, a chunk at a time. What a full disk cuts off in
+// the middle of a line is taken back, so the file ends with a whole line unless the process dies.
 func (f *File) write() bool {
 	f.mu.Lock()
 	if f.taken == 0 {
 		f.queue, f.spare = f.spare[:0], f.queue
 		f.taken = len(f.spare)
 	}
+	waiting := f.spare[len(f.spare)-f.taken:]
 	f.mu.Unlock()
-	if f.taken == 0 {
-		return true
+	for len(waiting) > 0 {
+		n, err := f.writeChunk(waiting)
+		clear(waiting[:n]) // let go of principals and decisions
+		waiting = waiting[n:]
+		if f.wrote(n, err); err != nil {
+			return false
+		}
 	}
+	return true
+}
 
+// chunk is about what one write carries.
+const chunk = 128 << 10
+
+// writeChunk writes the first n of records.
+func (f *File) writeChunk(records []Record) (n int, err error) {
 	lines, sequence, head := f.lines[:0], f.sequence, f.head
-	for i := range f.spare {
+	ends := f.ends[:0]
+	for i := range records {
 		start := len(lines)
+		if start > chunk {
+			break
+		}
 		sequence++
-		lines = appendRecord(lines, &f.spare[i], sequence, &head)
+		lines = appendRecord(lines, &records[i], sequence, &head)
 		head = sha256.Sum256(lines[start:])
 		lines = append(lines, '\n')
+		ends = append(ends, end{len(lines), head})
 	}
-	_, err := f.file.WriteAt(lines, f.size)
+	f.lines, f.ends = lines, ends
+	written, err := f.file.WriteAt(lines, f.size)
+	n = len(ends)
 	if err != nil {
+		n = sort.Search(len(ends), func(i int) bool { return ends[i].offset > written })
 		err = fmt.Errorf("writing the audit log: %w", err)
+	}
+	if n > 0 {
+		f.size += int64(ends[n-1].offset)
+		f.sequence += uint64(n)
+		f.head = ends[n-1].head
+		f.dirty = true
+	}
+	if err != nil {
 		if undo := f.file.Truncate(f.size); undo != nil {
 			err = errors.Join(err, undo)
 		}
-	} else {
-		f.size += int64(len(lines))
-		f.sequence, f.head = sequence, head
-		clear(f.spare) // let go of principals and decisions
-		f.dirty = true
 	}
-	if cap(lines) > 1<<20 {
-		lines = nil
-	}
-	f.lines = lines
-	return f.wrote(err)
+	return n, err
 }
 
-// wrote tells callers how the write went.
-func (f *File) wrote(err error) bool {
+// end is where a line of a chunk ends, and its hash.
+type end struct {
+	offset int
+	head   [sha256.Size]byte
+}
+
+// wrote tells callers how the write of n records went.
+func (f *File) wrote(n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -354,13 +382,11 @@ func (f *File) wrote(err error) bool {
 		f.o.Log.Info("audit log can be written again")
 	}
 	f.err = err
-	if err == nil {
-		f.taken = 0
+	if f.taken -= n; f.taken == 0 {
 		f.spare = f.spare[:0]
 	}
 	close(f.room)
 	f.room = make(chan struct{})
-	return err == nil
 }
 
 func (f *File) sync() {
