@@ -88,7 +88,7 @@ func (s *Service) absent(ctx context.Context, request *caller.Request, u use, r 
 	if !errors.Is(cause, store.ErrNotFound) && !errors.As(cause, &notFound) {
 		return nil, cause
 	}
-	if notFound == nil && isManagedBy(viaService(request), request, r) {
+	if via := viaService(request); notFound == nil && via != "" && isManagedBy(via, request, r) {
 		return s.makeManaged(ctx, request, r.alias)
 	}
 	access := &authz.Access{
