@@ -38,7 +38,7 @@ func TestAppend(t *testing.T) {
 		{"times have milliseconds", false, &secretsmanager.GetSecretValueOutput{CreatedDate: aws.Time(time.UnixMilli(1569534789046))}, `{"CreatedDate":1569534789.046}`},
 		{"no more than needed", false, &secretsmanager.GetSecretValueOutput{CreatedDate: aws.Time(time.UnixMilli(1569534789500))}, `{"CreatedDate":1569534789.5}`},
 		{"whole seconds have one", false, &secretsmanager.GetSecretValueOutput{CreatedDate: aws.Time(time.Unix(1569534789, 0))}, `{"CreatedDate":1569534789.0}`},
-		{"users' keys keep their case", true, &ecstypes.ContainerDefinition{DockerLabels: map[string]string{"B": "2", "a.B": "1"}}, `{"dockerLabels":{"B":"2","a.B":"1"}}`},
+		{"users' keys keep their case", true, &ecstypes.ContainerDefinition{DockerLabels: map[string]string{"B": "2", "a.B": "1"}}, `{"cpu":0,"dockerLabels":{"B":"2","a.B":"1"}}`},
 		{"members of the lower dialect", true, &ecs.RunTaskInput{TaskDefinition: aws.String("x"), EnableECSManagedTags: true}, `{"taskDefinition":"x","enableECSManagedTags":true,"enableExecuteCommand":false}`},
 		{"a union goes by its variant", true, &ecstypes.ServiceConnectService{}, `{}`},
 		{"escapes", false, &secretsmanager.GetSecretValueOutput{SecretString: aws.String("\"\\\x00\n\r\t\x7f<&\u2028é\xff")}, `{"SecretString":"\"\\\u0000\n\r\t\u007f<&` + "\u2028é\ufffd" + `"}`},
