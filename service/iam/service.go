@@ -172,7 +172,6 @@ func condition(a *authz.Access, key string, values ...string) {
 	a.Conditions[key] = values
 }
 
-
 // read runs fn with the subject, for a caller who may.
 func (s *Service) read(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
 	if err := s.permit(ctx, kind, name, access); err != nil {

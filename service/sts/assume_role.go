@@ -125,13 +125,6 @@ func (s *Service) permitAssume(ctx context.Context, p *caller.Principal, role *d
 	if len(in.TransitiveTagKeys) > 0 {
 		access.Conditions["sts:TransitiveTagKeys"] = in.TransitiveTagKeys
 	}
-	if p.Type == caller.Service {
-		// What a trust policy against a confused deputy asks for. The session of a task is named after it.
-		service, _, _ := strings.Cut(p.Service, ".")
-		service = strings.TrimSuffix(service, "-tasks")
-		access.Conditions["aws:SourceAccount"] = []string{p.Account}
-		access.Conditions["aws:SourceArn"] = []string{"arn:aws:" + service + ":" + caller.From(ctx).Region + ":" + p.Account + ":task/" + *in.RoleSessionName}
-	}
 	// A service assumes roles of the account that it works for, and of no other.
 	if role != nil && (p.Type != caller.Service || role.Account == p.Account) {
 		trust, err := s.dir.TrustPolicy(role)

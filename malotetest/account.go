@@ -1,0 +1,37 @@
+package malotetest
+
+import (
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/malote/malote/service/iam/directory"
+)
+
+// Other makes another account, twelve digits, and returns the configuration of its user
+// admin: for what happens between accounts.
+func (s *System) Other(t testing.TB, account string) aws.Config {
+	t.Helper()
+	made, err := s.plane.Directory.Bootstrap(t.Context(), directory.BootstrapConfig{Account: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.config(made.AccessKeyID, made.SecretAccessKey, "")
+}
+
+// Root returns the configuration of the account's root user.
+func (s *System) Root(t testing.TB) aws.Config {
+	t.Helper()
+	const key, secret = "AKIAMALOTETESTROOT01", "only-for-tests/root/only-for-tests/0001"
+	if _, err := s.plane.Directory.Bootstrap(t.Context(), directory.BootstrapConfig{
+		Account: Account, RootAccessKeyID: key, RootSecretAccessKey: secret,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s.config(key, secret, "")
+}
+
+// Credentials returns the configuration of a session that STS gave out.
+func (s *System) Credentials(id, secret, token string) aws.Config {
+	return s.config(id, secret, token)
+}
