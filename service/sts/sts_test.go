@@ -224,7 +224,7 @@ func TestAssumeRoleRequests(t *testing.T) {
 		return string(out)
 	}
 	var many []types.Tag
-	for i := range 20 {
+	for range 20 {
 		many = append(many, tag(noise(100), noise(200)))
 	}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -379,4 +380,153 @@ func TestLastUsed(t *testing.T) {
 	if used, err := again.LastUsed(ctx, p.AccessKeyID); err != nil || used != want {
 		t.Errorf("after a restart: %+v, %v, want %+v", used, err, want)
 	}
+}
+
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	const read = `{"Version":"2012-10-17","Statement":[{"Sid":"read","Effect":"Allow","Action":"ssm:GetParameter","Resource":"*"}]}`
+	f := open(t)
+	role := f.role(t, "App")
+	issued := f.session(t, directory.Session{Account: account, Type: caller.AssumedRole, ID: role.ID, Name: "s", Policies: []string{read}})
+	c, err := f.Lookup(t.Context(), issued.AccessKeyID, issued.SessionToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := as(t.Context(), c.Principal)
+	names := func() (identity []string, boundary string, sessions int) {
+		t.Helper()
+		set, err := f.Policies(ctx, c.Principal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range set.Identity {
+			identity = append(identity, s.Name+" "+s.ARN)
+		}
+		if set.Boundary != nil {
+			boundary = set.Boundary.ARN
+		}
+		if !set.HasSession {
+			t.Error("HasSession = false")
+		}
+		return identity, boundary, len(set.Session)
+	}
+	if identity, boundary, sessions := names(); identity != nil || boundary != "" || sessions != 1 {
+		t.Errorf("at first: %q, %q, %d", identity, boundary, sessions)
+	}
+	f.update(t, func(tx *directory.Tx) error {
+		r, err := tx.Role(account, "app")
+		if err != nil {
+			return err
+		}
+		r.Inline = []directory.Inline{{Name: "p", Document: read}}
+		r.Attached = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"}
+		r.Boundary = "arn:aws:iam::aws:policy/PowerUserAccess"
+		return tx.PutRole(r)
+	})
+	for range 2 {
+		identity, boundary, _ := names()
+		if diff := cmp.Diff([]string{"p ", "ReadOnlyAccess arn:aws:iam::aws:policy/ReadOnlyAccess"}, identity); diff != "" || boundary != "arn:aws:iam::aws:policy/PowerUserAccess" {
+			t.Errorf("after the change: boundary %q, identity (-want +got):\n%s", boundary, diff)
+		}
+	}
+	f.update(t, func(tx *directory.Tx) error { return tx.DeleteRole(role) })
+	if identity, _, _ := names(); identity != nil {
+		t.Errorf("of a deleted role: %q", identity)
+	}
+	root := &caller.Principal{Type: caller.Account, Account: account, ID: account}
+	if set, err := f.Policies(as(t.Context(), root), root); err != nil || len(set.Identity) != 0 || set.HasSession {
+		t.Errorf("root's = %+v, %v", set, err)
+	}
+}
+
+// Lookups that race with writes never bring back what was before the write.
+func TestNoStaleAnswerAfterUpdate(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	_, key := f.user(t, "bob")
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					f.Lookup(context.Background(), key.ID, "")
+				}
+			}
+		})
+	}
+	for i := range 500 {
+		k := *key
+		k.Active = i%2 == 0
+		f.update(t, func(tx *directory.Tx) error { return tx.PutAccessKey(&k) })
+		_, err := f.Lookup(t.Context(), key.ID, "")
+		if k.Active != (err == nil) {
+			t.Fatalf("write %d: active %v, Lookup = %v", i, k.Active, err)
+		}
+	}
+	close(stop)
+	readers.Wait()
+}
+
+// Everything that a request costs in the directory when nothing changed.
+func BenchmarkLookupAndPolicies(b *testing.B) {
+	const read = `{"Version":"2012-10-17","Statement":[{"Sid":"read","Effect":"Allow","Action":"ssm:GetParameter","Resource":"*"}]}`
+	f := open(b)
+	_, key := f.user(b, "bob")
+	role := f.role(b, "App")
+	session := f.session(b, directory.Session{Account: account, Type: caller.AssumedRole, ID: role.ID, Name: "s"})
+	limited := f.session(b, directory.Session{Account: account, Type: caller.AssumedRole, ID: role.ID, Name: "s", Policies: []string{read}})
+	for _, bb := range []struct{ name, id, token string }{
+		{"user", key.ID, ""},
+		{"session", session.AccessKeyID, session.SessionToken},
+		{"session with a policy", limited.AccessKeyID, limited.SessionToken},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			c, err := f.Lookup(b.Context(), bb.id, bb.token)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx := as(b.Context(), c.Principal)
+			b.ReportAllocs()
+			for b.Loop() {
+				c, err := f.Lookup(ctx, bb.id, bb.token)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := f.Policies(ctx, c.Principal); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("session unsealed anew", func(b *testing.B) {
+		for b.Loop() {
+			f.update(b, func(*directory.Tx) error { return nil })
+			if _, err := f.Lookup(b.Context(), session.AccessKeyID, session.SessionToken); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// Whatever the token, only what Issue made is let in.
+func FuzzToken(f *testing.F) {
+	fix := open(f)
+	role := fix.role(f, "App")
+	issued := fix.session(f, directory.Session{Account: account, Type: caller.AssumedRole, ID: role.ID, Name: "s"})
+	f.Add(issued.AccessKeyID, issued.SessionToken)
+	f.Add("ASIAAAAAAAAAAAAAAAAA", "AQ==")
+	f.Add("ASIAAAAAAAAAAAAAAAAA", "")
+	f.Fuzz(func(t *testing.T, id, token string) {
+		c, err := fix.Lookup(t.Context(), id, token)
+		if err == nil && (id != issued.AccessKeyID || token != issued.SessionToken) {
+			t.Errorf("Lookup(%q, %q) = %+v", id, token, c.Principal)
+		}
+		if err != nil && err != gateway.ErrUnknownKey && err != gateway.ErrInvalidToken {
+			t.Errorf("Lookup(%q, %q): %v", id, token, err)
+		}
+	})
 }
