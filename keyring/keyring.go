@@ -224,20 +224,29 @@ func allowed(key string) error {
 }
 
 func (t *tx) Get(key string) ([]byte, error) {
+	plain, err := t.Peek(key)
+	if err != nil {
+		return nil, err
+	}
+	return copied(plain), nil
+}
+
+// Peek implements store.Peeker.
+func (t *tx) Peek(key string) ([]byte, error) {
 	if err := allowed(key); err != nil {
 		return nil, err
 	}
-	sealed, err := t.under.Get(key)
+	sealed, err := store.Peek(t.under, key)
 	if err != nil {
 		return nil, err
 	}
 	return t.open(key, sealed)
 }
 
-// open keeps sealed.
+// open does not keep sealed. The bytes it returns are shared.
 func (t *tx) open(key string, sealed []byte) ([]byte, error) {
 	if known, ok := t.k.opened.Get(key); ok && bytes.Equal(known.sealed, sealed) {
-		return copied(known.plain), nil
+		return known.plain, nil
 	}
 	if len(sealed) < Overhead || sealed[0] != valueFormat {
 		return nil, fmt.Errorf("keyring: the value at %q was not sealed by this version, or is damaged", key)
@@ -250,8 +259,8 @@ func (t *tx) open(key string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the value at %q was changed or is another key's: %w", key, err)
 	}
-	t.remember(key, sealed, plain)
-	return copied(plain), nil
+	t.remember(key, bytes.Clone(sealed), plain)
+	return plain, nil
 }
 
 func (t *tx) remember(key string, sealed, plain []byte) {
@@ -288,10 +297,12 @@ func (t *tx) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
 			if strings.HasPrefix(e.Key, reserved) {
 				continue
 			}
-			if e.Value, err = t.open(e.Key, e.Value); err != nil {
+			plain, err := t.open(e.Key, e.Value)
+			if err != nil {
 				yield(store.Entry{}, err)
 				return
 			}
+			e.Value = copied(plain)
 			if !yield(e, nil) {
 				return
 			}

@@ -54,6 +54,21 @@ type Tx interface {
 	Scan(prefix, after string) iter.Seq2[Entry, error]
 }
 
+// Peeker is what a Tx may be besides. Peek is Get without the copy: the bytes are only
+// to be read, and only before the transaction ends. It is for layers that compare them
+// with what they know, as Table and keyring do.
+type Peeker interface {
+	Peek(key string) ([]byte, error)
+}
+
+// Peek is tx.Peek where there is one, else tx.Get. The limits of Peeker's hold.
+func Peek(tx Tx, key string) ([]byte, error) {
+	if p, ok := tx.(Peeker); ok {
+		return p.Peek(key)
+	}
+	return tx.Get(key)
+}
+
 // A Store runs serializable transactions. Update may call fn again after a conflict,
 // so fn acts on tx alone. An error from fn, or a panic, leaves no trace. When Update
 // returns nil the write is durable; when it returns an error that is not fn's own, the

@@ -43,7 +43,7 @@ func NewTable[T any](kind string) *Table[T] {
 
 // Get returns the record at key, which must not be changed, or ErrNotFound.
 func (t *Table[T]) Get(tx Tx, key string) (*T, error) {
-	raw, err := tx.Get(key)
+	raw, err := Peek(tx, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil, ErrNotFound
 	}
@@ -95,7 +95,7 @@ func (t *Table[T]) Scan(tx Tx, prefix, after string) iter.Seq2[Row[T], error] {
 	}
 }
 
-// decode keeps raw. An error does not quote the value: it may be secret.
+// decode does not keep raw, which may be gone after the transaction. An error does not quote the value: it may be secret.
 func (t *Table[T]) decode(key string, raw []byte) (*T, error) {
 	if known, ok := t.decoded.Get(key); ok && bytes.Equal(known.raw, raw) {
 		return known.value, nil
@@ -107,6 +107,6 @@ func (t *Table[T]) decode(key string, raw []byte) (*T, error) {
 	if err := json.Unmarshal(raw[1:], value); err != nil {
 		return nil, fmt.Errorf("reading %s %s: damaged record (%T)", t.kind, key, err)
 	}
-	t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
+	t.decoded.Put(key, record[T]{bytes.Clone(raw), value}, 3*len(raw))
 	return value, nil
 }

@@ -227,6 +227,9 @@ func testCopies(t *testing.T, s store.Store) {
 	}
 	for range 2 {
 		err = s.View(t.Context(), func(tx store.Tx) error {
+			if peeked, err := store.Peek(tx, "k"); err != nil || string(peeked) != "value" {
+				t.Errorf("Peek = %q, %v", peeked, err)
+			}
 			got, err := tx.Get("k")
 			if string(got) != "value" {
 				t.Errorf("Get = %q: a slice was shared", got)

@@ -59,6 +59,15 @@ func (t *Tx) Writes() []Write {
 }
 
 func (t *Tx) Get(key string) ([]byte, error) {
+	value, err := t.Peek(key)
+	if err != nil {
+		return nil, err
+	}
+	return copied(value), nil
+}
+
+// Peek implements store.Peeker.
+func (t *Tx) Peek(key string) ([]byte, error) {
 	if t.done {
 		return nil, store.ErrTxDone
 	}
@@ -66,15 +75,13 @@ func (t *Tx) Get(key string) ([]byte, error) {
 		return nil, err
 	}
 	value, written := t.writes[key]
-	if !written {
-		var err error
-		if value, err = t.base.Get(key); err != nil {
-			return nil, err
-		}
-	} else if value == nil {
+	switch {
+	case !written:
+		return t.base.Get(key)
+	case value == nil:
 		return nil, store.ErrNotFound
 	}
-	return copied(value), nil
+	return value, nil
 }
 
 func (t *Tx) Put(key string, value []byte) error {
