@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
+	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/inject"
+)
+
+// resolved is what a task's secrets turned out to be. All of its methods work on nil,
+// which has none. It is not changed once made.
+type resolved struct {
+	secrets    map[string][]variable              // by container
+	logOptions map[string]map[string]inject.Value // by container, by option
+	logins     map[string]inject.Credentials      // by credentialsParameter
+	versions   map[string]map[string]string       // version id by container, by name
+}
+
+// variable is one secret variable.
+type variable struct {
+	name  string
+	value inject.Value
+}
+
+// env returns a container's secret variables.
+func (r *resolved) env(container string) []string {
+	if r == nil {
+		return nil
+	}
+	var out []string
+	for _, s := range r.secrets[container] {
+		out = append(out, s.name+"="+s.value.Reveal())
+	}
+	return out
+}
+
+// auth returns who to be at a registry.
+func (r *resolved) auth(parameter string) (docker.Auth, bool) {
+	if r == nil {
+		return docker.Auth{}, false
+	}
+	c, ok := r.logins[parameter]
+	return docker.Auth{Username: c.Username, Password: c.Password}, ok
+}
+
+// options returns the secret options of a container's log driver.
+func (r *resolved) options(container string) map[string]inject.Value {
+	if r == nil {
+		return nil
+	}
+	return r.logOptions[container]
+}
+
+// values returns every value of the task, so that they can be kept out of what leaves.
+func (r *resolved) values() []string {
+	if r == nil {
+		return nil
+	}
+	var out []string
+	for _, list := range r.secrets {
+		for _, s := range list {
+			out = append(out, s.value.Reveal())
+		}
+	}
+	for _, list := range r.logOptions {
+		for _, v := range list {
+			out = append(out, v.Reveal())
+		}
+	}
+	return out
+}
+
+// versionsOf is for a label: which version of each secret a container was given.
+func (r *resolved) versionsOf(container string) string {
+	if r == nil || len(r.versions[container]) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(r.versions[container])
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func (r *resolved) withoutValues() *resolved {
+	if r == nil {
+		return nil
+	}
+	return &resolved{versions: r.versions}
+}
+
+// resolve gets every secret of the task as its execution role, or none. For a task that
+// was found running it gets the versions that its containers have, so that their health
+// checks see what they see, and waits as long as that takes.
+func (t *task) resolve() error {
+	found := t.record.found
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		r, err := t.fetchSecrets(found)
+		if err == nil {
+			t.mu.Lock()
+			t.resolved = r
+			t.mu.Unlock()
+			return t.reopen(r)
+		}
+		if !found || t.effort.Err() != nil || !t.record.allStarted() {
+			return err
+		}
+		t.log.Warn("fetching again the secrets of a task that was found running", "err", err)
+		select {
+		case <-t.effort.Done():
+			return t.effort.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// reopen serves containers that were found running.
+func (t *task) reopen(r *resolved) error {
+	for i, def := range t.defs {
+		name := aws.ToString(def.Name)
+		id, env := t.id(name), r.env(name)
+		if id == "" || len(env) == 0 || def.DockerLabels[labelSecrets] == dockerEnv {
+			continue
+		}
+		endpoint, err := t.endpoint(i, shim.Payload{Env: env})
+		if err != nil {
+			return err
+		}
+		if err := endpoint.Bind(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *task) fetchSecrets(found bool) (*resolved, error) {
+	region := t.work.Region
+	if region == "" {
+		region = t.engine.AWS.Region
+	}
+	var refs []inject.Ref
+	var bad []string
+	parse := func(valueFrom, pin string) {
+		ref, err := inject.Parse(valueFrom, region)
+		if err != nil {
+			bad = append(bad, err.Error())
+			return
+		}
+		if pin != "" {
+			ref = pinned(ref, pin)
+		}
+		if !slices.ContainsFunc(refs, func(r inject.Ref) bool { return r.ValueFrom == valueFrom }) {
+			refs = append(refs, ref)
+		}
+	}
+	var logins []string
+	for _, def := range t.defs {
+		name := aws.ToString(def.Name)
+		for _, s := range def.Secrets {
+			parse(aws.ToString(s.ValueFrom), t.record.version(name, aws.ToString(s.Name)))
+		}
+		if l := def.LogConfiguration; l != nil {
+			for _, s := range l.SecretOptions {
+				parse(aws.ToString(s.ValueFrom), t.record.version(name, logOption(aws.ToString(s.Name))))
+			}
+		}
+		if r := def.RepositoryCredentials; r != nil && !slices.Contains(logins, aws.ToString(r.CredentialsParameter)) {
+			logins = append(logins, aws.ToString(r.CredentialsParameter))
+		}
+	}
+	if len(bad) > 0 {
+		return nil, pullSecrets(errors.New(strings.Join(bad, "; ")))
+	}
+	if len(refs)+len(logins) == 0 {
+		return &resolved{}, nil
+	}
+	config, role, err := t.asExecutionRole(t.effort, found, region)
+	if err != nil {
+		return nil, pullSecrets(err)
+	}
+
+	out := &resolved{
+		secrets: map[string][]variable{}, logOptions: map[string]map[string]inject.Value{},
+		logins: map[string]inject.Credentials{}, versions: map[string]map[string]string{},
+	}
+	resolver := &inject.Resolver{Config: config, Role: role}
+	values, err := resolver.Resolve(t.effort, refs)
+	errs := []error{err}
+	// Found containers have their images.
+	for _, parameter := range logins {
+		login, err := inject.RegistryCredentials(t.effort, config, parameter)
+		if found && err != nil && t.record.allStarted() {
+			continue
+		}
+		errs = append(errs, err)
+		out.logins[parameter] = login
+	}
+	if err := joined(errs); err != nil {
+		return nil, pullSecrets(err)
+	}
+	for _, def := range t.defs {
+		name := aws.ToString(def.Name)
+		note := func(what string, v inject.Value) {
+			if out.versions[name] == nil {
+				out.versions[name] = map[string]string{}
+			}
+			out.versions[name][what] = v.VersionID
+		}
+		for _, s := range def.Secrets {
+			v := values[aws.ToString(s.ValueFrom)]
+			out.secrets[name] = append(out.secrets[name], variable{aws.ToString(s.Name), v})
+			note(aws.ToString(s.Name), v)
+		}
+		if l := def.LogConfiguration; l != nil {
+			for _, s := range l.SecretOptions {
+				v := values[aws.ToString(s.ValueFrom)]
+				if out.logOptions[name] == nil {
+					out.logOptions[name] = map[string]inject.Value{}
+				}
+				out.logOptions[name][aws.ToString(s.Name)] = v
+				note(logOption(aws.ToString(s.Name)), v)
+			}
+		}
+	}
+	return out, nil
+}
+
+// logOption is what a log driver's secret option is called among a container's versions.
+func logOption(name string) string { return "log:" + name }
+
+// pinned is ref at one version.
+func pinned(ref inject.Ref, version string) inject.Ref {
+	if ref.Service == inject.SecretsManager {
+		ref.VersionID, ref.VersionStage = version, ""
+		return ref
+	}
+	// A parameter's ARN has five colons before its name.
+	prefix, name := "", ref.ID
+	if i := strings.LastIndex(ref.ID, ":parameter/"); i >= 0 {
+		prefix, name = ref.ID[:i+len(":parameter/")], ref.ID[i+len(":parameter/"):]
+	}
+	if strings.HasPrefix(name, "/aws/reference/") || strings.HasPrefix(name, "aws/reference/") {
+		return ref
+	}
+	name, _, _ = strings.Cut(name, ":")
+	ref.ID = prefix + name + ":" + version
+	return ref
+}
+
+// joined is the errors in one sentence, without repeating one.
+func joined(errs []error) error {
+	var texts []string
+	for _, err := range errs {
+		if err != nil && !slices.Contains(texts, err.Error()) {
+			texts = append(texts, err.Error())
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return errors.New(strings.Join(texts, "; "))
+}
+
+// pullSecrets says it in Fargate's words, which name what could not be had.
+func pullSecrets(err error) error {
+	return fmt.Errorf("ResourceInitializationError: unable to pull secrets or registry auth: %w", err)
+}
+
+// asExecutionRole returns the engine's configuration with the task's execution role in it.
+func (t *task) asExecutionRole(ctx context.Context, wait bool, region string) (aws.Config, string, error) {
+	for {
+		t.mu.Lock()
+		c, changed := t.execution, t.credentials
+		t.mu.Unlock()
+		if c != nil && (!wait || c.Expiration.IsZero() || c.Expiration.After(t.engine.now())) {
+			return withCredentials(t.engine.AWS, c, region), c.RoleARN, nil
+		}
+		if !wait {
+			if t.work.Definition.ExecutionRoleArn == nil && (t.work.Overrides == nil || t.work.Overrides.ExecutionRoleArn == nil) {
+				return aws.Config{}, "", errors.New("When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.")
+			}
+			return aws.Config{}, "", errors.New("unable to find execution role credentials")
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return aws.Config{}, "", ctx.Err()
+		}
+	}
+}
+
+func withCredentials(config aws.Config, c *acs.Credentials, region string) aws.Config {
+	config = config.Copy()
+	config.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
+	if region != "" {
+		config.Region = region
+	}
+	return config
+}
+
+// hasSecretOptions reports whether a container's log goes through the engine.
+func hasSecretOptions(def types.ContainerDefinition) bool {
+	return def.LogConfiguration != nil && len(def.LogConfiguration.SecretOptions) > 0
+}

@@ -1,0 +1,471 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// A phase is how far a container has come. Those that end in -ing wait for an event.
+type phase int
+
+const (
+	none phase = iota
+	pulling
+	pulled
+	creating
+	created
+	starting
+	running
+	stopping
+	stopped
+)
+
+// progress of work for a whole task.
+type progress int
+
+const (
+	toDo progress = iota
+	busy
+	done
+)
+
+// state is all that decides what happens next to a task. It holds no clock, no
+// connection and no value: step makes the next one from it and an event.
+type state struct {
+	containers []container
+
+	prepared progress // namespaces and volumes
+	resolved progress // secrets
+	cleaned  progress // everything removed again
+
+	stop      bool // wanted STOPPED
+	cancelled bool // work under way was told to give up
+	reason    string
+	code      types.TaskStopCode
+
+	pullStarted, pullStopped, executionStopped, stoppedAt time.Time
+}
+
+// container is one container's part of a task's state.
+type container struct {
+	name         string
+	essential    bool
+	dependsOn    []dependency
+	startTimeout time.Duration
+	checked      bool // has a health check of the task definition's
+	needsAuth    bool // its image is pulled with a secret
+	restart      restartPolicy
+
+	phase     phase
+	id        string // Docker's
+	digest    string // of its image
+	started   time.Time
+	exitCode  *int32
+	health    types.HealthStatus
+	reason    string // ErrorName: text
+	oom       bool
+	restarts  int
+	restarted time.Time
+	ports     []types.NetworkBinding
+}
+
+// dependency on a container, by index.
+type dependency struct {
+	on        int
+	condition condition
+}
+
+// condition is a types.ContainerCondition or conditionCreate, which volumesFrom means.
+type condition = types.ContainerCondition
+
+const conditionCreate condition = "CREATE"
+
+type restartPolicy struct {
+	enabled bool
+	ignored []int32
+	period  time.Duration
+}
+
+// An event is something that happened to a task, or to the container at index i.
+type event struct {
+	kind   eventKind
+	i      int
+	at     time.Time
+	reason string // what went wrong: ErrorName: text. Empty: nothing
+
+	id, digest string
+	exitCode   int32
+	oom        bool
+	health     types.HealthStatus
+	ports      []types.NetworkBinding
+	code       types.TaskStopCode
+}
+
+type eventKind int
+
+const (
+	evBegin    eventKind = iota
+	evPrepared           // or not: reason
+	evResolved           // or not: reason
+	evPulled             // or not: reason
+	evCreated            // or not: reason
+	evStarted            // or not: reason
+	evExited
+	evVanished // the container is gone though nobody here removed it
+	evHealth
+	evStop // somebody wants the task stopped: reason, code
+	evTick // time passed
+	evCleaned
+)
+
+// An action is something to do that ends in an event.
+type action struct {
+	kind actionKind
+	i    int
+}
+
+type actionKind int
+
+const (
+	doPrepare actionKind = iota
+	doResolve
+	doPull
+	doCreate
+	doStart
+	doStop
+	doCancel // what is under way; its events still come
+	doCleanup
+)
+
+// step returns what a task is after an event and what is to be done about it.
+func step(s state, e event) (state, []action) {
+	s.containers = slices.Clone(s.containers)
+	s.apply(e)
+	var actions []action
+	// What is decided of one container may unblock or doom another.
+	for {
+		more, changed := s.plan(e.at)
+		actions = append(actions, more...)
+		if !changed {
+			return s, actions
+		}
+	}
+}
+
+// apply records what happened.
+func (s *state) apply(e event) {
+	var c *container
+	if e.kind != evBegin && e.i < len(s.containers) {
+		c = &s.containers[e.i]
+	}
+	switch e.kind {
+	case evPrepared:
+		s.prepared = done
+		if e.reason != "" {
+			s.halt(e.reason, types.TaskStopCodeTaskFailedToStart)
+		}
+	case evResolved:
+		s.resolved = done
+		if e.reason != "" {
+			s.halt(e.reason, types.TaskStopCodeTaskFailedToStart)
+		}
+	case evPulled:
+		s.pullStopped = e.at
+		if e.reason != "" {
+			s.fail(c, e)
+			return
+		}
+		c.phase, c.digest = pulled, e.digest
+	case evCreated:
+		if e.reason != "" {
+			s.fail(c, e)
+			return
+		}
+		c.phase, c.id = created, e.id
+	case evStarted:
+		if e.reason != "" {
+			s.fail(c, e)
+			return
+		}
+		if c.phase == starting { // it may have exited already
+			c.phase = running
+		}
+		if c.started.IsZero() {
+			c.started = e.at
+		}
+		c.ports = e.ports
+	case evExited:
+		if c.phase == stopped {
+			return
+		}
+		if c.started.IsZero() {
+			c.started = e.at
+		}
+		if s.mayRestart(c, e) {
+			c.phase, c.restarted, c.health = created, e.at, types.HealthStatusUnknown
+			c.restarts++
+			return
+		}
+		c.phase, c.exitCode, c.oom = stopped, &e.exitCode, e.oom
+		if e.oom {
+			c.reason = "OutOfMemoryError: Container killed due to memory usage"
+		} else if e.reason != "" {
+			c.reason = e.reason
+		}
+		s.ended(c, e.at)
+	case evVanished:
+		if c.phase == stopped {
+			return
+		}
+		c.phase, c.reason = stopped, e.reason
+		s.ended(c, e.at)
+	case evHealth:
+		c.health = e.health
+	case evStop:
+		s.halt(e.reason, e.code)
+	case evCleaned:
+		s.cleaned, s.stoppedAt = done, e.at
+	}
+}
+
+// fail records that a container cannot run.
+func (s *state) fail(c *container, e event) {
+	c.phase, c.reason = stopped, e.reason
+	if s.stop { // it was told to give up
+		c.reason = ""
+		return
+	}
+	if c.essential {
+		s.halt(e.reason, types.TaskStopCodeTaskFailedToStart)
+	}
+}
+
+// ended draws the consequence of a container that ran and ended.
+func (s *state) ended(c *container, at time.Time) {
+	if !c.essential {
+		return
+	}
+	if s.executionStopped.IsZero() {
+		s.executionStopped = at
+	}
+	s.halt("Essential container in task exited", types.TaskStopCodeEssentialContainerExited)
+}
+
+// halt wants the task stopped. The first reason stays.
+func (s *state) halt(reason string, code types.TaskStopCode) {
+	if s.stop {
+		return
+	}
+	s.stop, s.reason, s.code = true, reason, code
+}
+
+func (s *state) mayRestart(c *container, e event) bool {
+	since := c.started
+	if !c.restarted.IsZero() {
+		since = c.restarted
+	}
+	return c.restart.enabled && !s.stop && c.phase != stopping && !slices.Contains(c.restart.ignored, e.exitCode) &&
+		e.at.Sub(since) >= c.restart.period
+}
+
+// plan finds what can be done now, marks it as under way, and says whether it changed
+// anything.
+func (s *state) plan(now time.Time) (actions []action, changed bool) {
+	if s.stop {
+		return s.planStop()
+	}
+	if s.prepared == toDo {
+		s.prepared, changed = busy, true
+		actions = append(actions, action{kind: doPrepare})
+	}
+	if s.resolved == toDo {
+		s.resolved, changed = busy, true
+		actions = append(actions, action{kind: doResolve})
+	}
+	for i := range s.containers {
+		c := &s.containers[i]
+		switch c.phase {
+		case none:
+			if c.needsAuth && s.resolved != done {
+				continue
+			}
+			if s.pullStarted.IsZero() {
+				s.pullStarted = now
+			}
+			c.phase, changed = pulling, true
+			actions = append(actions, action{doPull, i})
+		case pulled:
+			if s.prepared != done || s.resolved != done {
+				continue
+			}
+			ready, doomed := s.dependencies(c, now)
+			switch {
+			case doomed != "":
+				code := int32(143)
+				c.phase, c.exitCode, c.reason, changed = stopped, &code, "CannotStartContainerError: "+doomed, true
+				if c.essential {
+					s.halt(c.reason, types.TaskStopCodeTaskFailedToStart)
+				}
+				return actions, true
+			case ready:
+				c.phase, changed = creating, true
+				actions = append(actions, action{doCreate, i})
+			}
+		case created:
+			c.phase, changed = starting, true
+			actions = append(actions, action{doStart, i})
+		}
+	}
+	return actions, changed
+}
+
+// planStop stops what runs, dependents before what they depend on, and cleans up when
+// nothing is left.
+func (s *state) planStop() (actions []action, changed bool) {
+	if !s.cancelled {
+		s.cancelled, changed = true, true
+		actions = append(actions, action{kind: doCancel})
+	}
+	over := s.prepared != busy && s.resolved != busy
+	for i := range s.containers {
+		c := &s.containers[i]
+		switch c.phase {
+		case none, pulled, created:
+			c.phase, changed = stopped, true
+		case running:
+			if s.needed(i) {
+				break
+			}
+			c.phase, changed = stopping, true
+			actions = append(actions, action{doStop, i})
+		}
+		over = over && c.phase == stopped
+	}
+	if over && s.cleaned == toDo {
+		s.cleaned, changed = busy, true
+		actions = append(actions, action{kind: doCleanup})
+	}
+	return actions, changed
+}
+
+// needed reports whether a container that depends on this one has not stopped yet.
+func (s *state) needed(i int) bool {
+	for _, c := range s.containers {
+		if c.phase == stopped {
+			continue
+		}
+		for _, d := range c.dependsOn {
+			if d.on == i {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dependencies says whether all that c waits for has come, or why it never will.
+func (s *state) dependencies(c *container, now time.Time) (ready bool, doomed string) {
+	ready = true
+	for _, d := range c.dependsOn {
+		ok, never := s.satisfied(d, now)
+		if never != "" {
+			return false, fmt.Sprintf("dependency graph: container ordering dependency [%s] for target [%s] %s", s.containers[d.on].name, c.name, never)
+		}
+		ready = ready && ok
+	}
+	return ready, ""
+}
+
+func (s *state) satisfied(d dependency, now time.Time) (ok bool, never string) {
+	on := &s.containers[d.on]
+	ended := on.phase == stopped
+	ran := !on.started.IsZero()
+	failed := "cannot be satisfied because dependency will never start"
+	if on.reason != "" {
+		failed += ": " + on.reason
+	}
+	switch d.condition {
+	case conditionCreate:
+		if ended && on.id == "" {
+			return false, failed
+		}
+		return on.phase >= created, ""
+	case types.ContainerConditionStart:
+		if ended && !ran {
+			return false, failed
+		}
+		return ran && on.phase >= running, ""
+	case types.ContainerConditionComplete, types.ContainerConditionSuccess:
+		switch {
+		case ended && (on.exitCode == nil || !ran):
+			return false, failed
+		case ended && d.condition == types.ContainerConditionSuccess && *on.exitCode != 0:
+			return false, fmt.Sprintf("cannot be satisfied as dependency did not exit successfully. (exit code %d)", *on.exitCode)
+		case ended:
+			return true, ""
+		}
+	case types.ContainerConditionHealthy:
+		switch {
+		case ended && !ran:
+			return false, failed
+		case ended:
+			return false, "cannot be satisfied because dependency stopped before it was healthy"
+		case on.phase == running && on.health == types.HealthStatusHealthy:
+			return true, ""
+		}
+	}
+	if on.startTimeout > 0 && ran && now.Sub(on.started) >= on.startTimeout {
+		return false, fmt.Sprintf("has timed out. (startTimeout of %d seconds, condition %s)", int(on.startTimeout/time.Second), d.condition)
+	}
+	return false, ""
+}
+
+// wake returns when time alone may change something, or zero.
+func (s *state) wake() time.Time {
+	var first time.Time
+	if s.stop {
+		return first
+	}
+	for _, c := range s.containers {
+		if c.phase >= creating {
+			continue
+		}
+		for _, d := range c.dependsOn {
+			on := s.containers[d.on]
+			if on.startTimeout == 0 || on.started.IsZero() || on.phase == stopped || d.condition == types.ContainerConditionStart || d.condition == conditionCreate {
+				continue
+			}
+			if at := on.started.Add(on.startTimeout); first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+// status is the task's, in the API's words.
+func (s *state) status() types.DesiredStatus {
+	if s.stop && s.cleaned == done {
+		return types.DesiredStatusStopped
+	}
+	for _, c := range s.containers {
+		if c.phase < running {
+			return types.DesiredStatusPending
+		}
+	}
+	return types.DesiredStatusRunning
+}
+
+// healthOf is a container's health in the API's words, or empty when nobody asked for it.
+func (c *container) healthOf() types.HealthStatus {
+	switch {
+	case !c.checked:
+		return ""
+	case c.health == "":
+		return types.HealthStatusUnknown
+	}
+	return c.health
+}

@@ -1,0 +1,492 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
+	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/engine/shim"
+)
+
+// task is one task and the goroutine that owns it: run. All else sends events.
+type task struct {
+	engine *Engine
+	log    *slog.Logger
+	work   *acs.Task // as it came, without credentials
+	defs   []types.ContainerDefinition
+	broken string // why it cannot even begin
+	events chan event
+	ended  chan struct{} // closed when it takes no more events
+	over   chan struct{} // closed when nothing is left of it and that was reported
+	looks  chan int      // containers to inspect; -1: all
+
+	ctx       context.Context // ends with the engine
+	effort    context.Context // ends when the task is to stop as well
+	giveUp    context.CancelFunc
+	actions   sync.WaitGroup
+	followers sync.WaitGroup // of logs
+	reports   *reporter
+
+	state  state // run's own
+	record *record
+
+	mu          sync.Mutex // guards the rest
+	execution   *acs.Credentials
+	application *acs.Credentials
+	credentials chan struct{} // closed and replaced when they change
+	resolved    *resolved
+	endpoints   map[string]*shim.Endpoint // by container
+	closers     []func() error            // of log forwarding
+	ids         map[string]string         // Docker's, by container
+	images      map[string]*docker.Image
+	pause       string
+	binds       map[string]string // by volume
+	report      Report
+}
+
+// Report is what a task has come to.
+type Report struct {
+	TaskARN    string
+	Status     types.DesiredStatus // PENDING, RUNNING, STOPPED
+	StopCode   types.TaskStopCode
+	Reason     string
+	Containers []ContainerReport
+
+	PullStarted, PullStopped, ExecutionStopped time.Time
+}
+
+// ContainerReport is what a container has come to.
+type ContainerReport struct {
+	Name      string
+	Essential bool
+	Status    types.DesiredStatus
+	ID        string // Docker's
+	Digest    string // of the image
+	ExitCode  *int32 // nil: it never ran
+	Reason    string
+	Health    types.HealthStatus // empty: no health check
+	Restarts  int
+	Ports     []types.NetworkBinding
+	Versions  map[string]string // version id by name of secret
+}
+
+func newTask(e *Engine, work *acs.Task, rec *record) *task {
+	copied := *work
+	t := &task{
+		engine: e, log: e.log.With("task", taskID(work.ARN)), work: &copied,
+		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64),
+		credentials: make(chan struct{}), endpoints: map[string]*shim.Endpoint{}, ids: map[string]string{},
+		images: map[string]*docker.Image{}, binds: map[string]string{}, record: rec,
+	}
+	t.execution, t.application = work.ExecutionRole, work.TaskRole
+	t.work.ExecutionRole, t.work.TaskRole = nil, nil
+	for _, def := range work.Definition.ContainerDefinitions {
+		t.defs = append(t.defs, override(def, work.Overrides))
+	}
+	t.ctx = e.ctx
+	t.effort, t.giveUp = context.WithCancel(e.ctx)
+	t.reports = newReporter(t)
+	s, err := newState(work)
+	if err != nil {
+		t.broken = err.Error()
+	}
+	t.state = s
+	if rec == nil {
+		t.record = &record{Task: *t.work}
+	} else {
+		rec.restore(t)
+	}
+	return t
+}
+
+// give replaces the roles' credentials.
+func (t *task) give(execution, application *acs.Credentials) {
+	t.mu.Lock()
+	if execution != nil {
+		t.execution = execution
+	}
+	if application != nil {
+		t.application = application
+	}
+	close(t.credentials)
+	t.credentials = make(chan struct{})
+	application = t.application
+	t.mu.Unlock()
+	t.engine.refresh(t, application)
+}
+
+// send hands an event to run.
+func (t *task) send(ev event) {
+	ev.at = t.engine.now()
+	select {
+	case t.events <- ev:
+	case <-t.ended:
+	case <-t.ctx.Done():
+	}
+}
+
+func (t *task) stopTask(reason string, code types.TaskStopCode) {
+	t.send(event{kind: evStop, reason: reason, code: code})
+}
+
+func (t *task) lookAt(container string) {
+	if i := t.index(container); i >= 0 {
+		t.look(i)
+	}
+}
+
+func (t *task) lookAtAll() { t.look(-1) }
+
+func (t *task) look(i int) {
+	select {
+	case t.looks <- i:
+	case <-t.ended:
+	case <-t.ctx.Done():
+	}
+}
+
+func (t *task) index(container string) int {
+	return slices.IndexFunc(t.defs, func(d types.ContainerDefinition) bool { return aws.ToString(d.Name) == container })
+}
+
+// run owns the task's state until the task is over or the engine ends.
+func (t *task) run() {
+	defer t.actions.Wait()
+	defer t.giveUp()
+	t.actions.Go(t.watch)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+
+	first := event{kind: evBegin, at: t.engine.now()}
+	if t.broken != "" {
+		first = event{kind: evStop, at: first.at, reason: t.broken, code: types.TaskStopCodeTaskFailedToStart}
+	}
+	t.advance(first)
+	t.lookAtAll()
+	for t.state.cleaned != done {
+		if at := t.state.wake(); !at.IsZero() {
+			timer.Reset(max(at.Sub(t.engine.now()), time.Millisecond))
+		}
+		select {
+		case ev := <-t.events:
+			t.advance(ev)
+		case <-timer.C:
+			t.advance(event{kind: evTick, at: t.engine.now()})
+		case <-t.ctx.Done():
+			return
+		}
+	}
+	t.finish()
+}
+
+// advance makes one step, remembers it, tells of it and acts.
+func (t *task) advance(ev event) {
+	if t.log.Enabled(t.ctx, slog.LevelDebug) {
+		t.log.Debug("task event", "kind", ev.kind, "container", ev.i, "reason", ev.reason)
+	}
+	next, actions := step(t.state, ev)
+	t.state = next
+	t.record.update(t)
+	report := t.describe()
+	t.mu.Lock()
+	changed := !report.same(t.report)
+	t.report = report
+	t.mu.Unlock()
+	if changed {
+		t.reports.changed(report)
+		t.engine.announce(t, report)
+	}
+	for _, a := range actions {
+		t.actions.Go(func() { t.act(a) })
+	}
+}
+
+// finish ends the life of a task of which nothing is left.
+func (t *task) finish() {
+	close(t.ended)
+	report := t.final()
+	t.log.Info("task stopped", "reason", report.Reason, "code", report.StopCode)
+	t.reports.close() // returns when the end is acknowledged, or the engine ends
+	if t.ctx.Err() == nil {
+		t.record.remove(t)
+	}
+	t.engine.forget(t)
+	close(t.over)
+}
+
+func (t *task) final() Report {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.report
+}
+
+func (t *task) describe() Report {
+	s := &t.state
+	r := Report{TaskARN: t.work.ARN, Status: s.status(), PullStarted: s.pullStarted, PullStopped: s.pullStopped, ExecutionStopped: s.executionStopped}
+	if s.stop {
+		r.StopCode, r.Reason = s.code, clip(s.reason)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range s.containers {
+		out := ContainerReport{
+			Name: c.name, Essential: c.essential, ID: c.id, Digest: c.digest, ExitCode: c.exitCode, Reason: clip(c.reason),
+			Health: c.healthOf(), Restarts: c.restarts, Ports: c.ports,
+		}
+		switch {
+		case c.phase == stopped:
+			out.Status = types.DesiredStatusStopped
+		case c.phase >= running || c.restarts > 0:
+			out.Status = types.DesiredStatusRunning
+		default:
+			out.Status = types.DesiredStatusPending
+		}
+		if t.resolved != nil {
+			out.Versions = t.resolved.versions[c.name]
+		}
+		r.Containers = append(r.Containers, out)
+	}
+	return r
+}
+
+// clip shortens a reason to what the API takes.
+func clip(s string) string {
+	const limit = 1024
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) <= limit {
+		return s
+	}
+	s = s[:limit-len("…")]
+	for len(s) > 0 && !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}
+
+// watch inspects containers one at a time, so that what it learns comes in order.
+func (t *task) watch() {
+	finished := map[string]time.Time{} // the ends already told, by id
+	for {
+		var i int
+		select {
+		case i = <-t.looks:
+		case <-t.ended:
+			return
+		case <-t.ctx.Done():
+			return
+		}
+		which := []int{i}
+		if i < 0 {
+			which = which[:0]
+			for i := range t.defs {
+				which = append(which, i)
+			}
+		}
+		for _, i := range which {
+			t.inspect(i, finished)
+		}
+	}
+}
+
+func (t *task) inspect(i int, finished map[string]time.Time) {
+	id := t.id(aws.ToString(t.defs[i].Name))
+	if id == "" {
+		return
+	}
+	c, err := t.engine.docker.Inspect(t.ctx, id)
+	switch {
+	case docker.IsNotFound(err):
+		t.send(event{kind: evVanished, i: i, reason: "ContainerVanishedError: No container matching saved ID found"})
+	case err != nil:
+		// Docker is away. Its events break off with it, and all is looked at again.
+		if t.ctx.Err() == nil {
+			t.log.Warn("inspecting a container", "err", err)
+		}
+	case c.Exited():
+		if finished[id].Equal(c.Finished) {
+			return
+		}
+		finished[id] = c.Finished
+		ev := event{kind: evExited, i: i, exitCode: int32(c.ExitCode), oom: c.OOMKilled}
+		if c.Error != "" {
+			ev.reason = "CannotStartContainerError: " + c.Error
+		}
+		t.send(ev)
+	case c.Running() && t.defs[i].HealthCheck != nil:
+		t.send(event{kind: evHealth, i: i, health: health(c.Health)})
+	}
+}
+
+func health(docker string) types.HealthStatus {
+	switch docker {
+	case "healthy":
+		return types.HealthStatusHealthy
+	case "unhealthy":
+		return types.HealthStatusUnhealthy
+	}
+	return types.HealthStatusUnknown
+}
+
+func (t *task) id(container string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ids[container]
+}
+
+// act does one thing and says how it ended.
+func (t *task) act(a action) {
+	outcome := func(kind eventKind, err error) event {
+		ev := event{kind: kind, i: a.i}
+		if err != nil {
+			ev.reason = err.Error()
+			if t.effort.Err() == nil {
+				t.log.Warn("task could not go on", "err", err)
+			}
+		}
+		return ev
+	}
+	switch a.kind {
+	case doPrepare:
+		t.send(outcome(evPrepared, t.prepare()))
+	case doResolve:
+		t.send(outcome(evResolved, t.resolve()))
+	case doPull:
+		digest, err := t.pull(a.i)
+		ev := outcome(evPulled, err)
+		ev.digest = digest
+		t.send(ev)
+	case doCreate:
+		id, err := t.create(a.i)
+		ev := outcome(evCreated, err)
+		ev.id = id
+		t.send(ev)
+	case doStart:
+		ports, err := t.start(a.i)
+		ev := outcome(evStarted, err)
+		ev.ports = ports
+		t.send(ev)
+		t.look(a.i) // it may be gone already
+	case doStop:
+		t.halt(a.i)
+		t.look(a.i)
+	case doCancel:
+		t.giveUp()
+	case doCleanup:
+		t.cleanup()
+		t.send(event{kind: evCleaned})
+	}
+}
+
+// halt stops a container, however long it takes Docker to listen.
+func (t *task) halt(i int) {
+	id, timeout := t.id(aws.ToString(t.defs[i].Name)), stopTimeout(t.defs[i])
+	for wait := time.Second; ; wait = min(2*wait, 5*time.Second) {
+		ctx, cancel := context.WithTimeout(t.ctx, timeout+2*time.Minute)
+		err := t.engine.docker.Stop(ctx, id, timeout)
+		cancel()
+		if err == nil || t.ctx.Err() != nil {
+			return
+		}
+		t.log.Warn("stopping a container", "container", aws.ToString(t.defs[i].Name), "err", err)
+		t.sleep(wait)
+	}
+}
+
+func (t *task) sleep(d time.Duration) {
+	select {
+	case <-t.ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// cleanup removes all that was made for the task. It tries for a minute, longer while no
+// Docker answers; what is left after that the next start of an engine sweeps away.
+func (t *task) cleanup() {
+	t.drain()
+	deadline := time.Now().Add(time.Minute)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := t.engine.removeTask(t.ctx, t.work.ARN)
+		if err == nil || t.ctx.Err() != nil {
+			break
+		}
+		t.log.Warn("cleaning up after a task", "err", err)
+		if time.Now().After(deadline) && !docker.IsUnavailable(err) {
+			break
+		}
+		t.sleep(wait)
+	}
+	t.mu.Lock()
+	endpoints, closers := t.endpoints, t.closers
+	t.endpoints, t.closers, t.resolved = map[string]*shim.Endpoint{}, nil, t.resolved.withoutValues()
+	t.mu.Unlock()
+	for _, e := range endpoints {
+		if err := e.Close(); err != nil {
+			t.log.Warn("closing a container's socket", "err", err)
+		}
+	}
+	for _, c := range closers {
+		if err := c(); err != nil {
+			t.log.Warn("closing a log", "err", err)
+		}
+	}
+	if err := t.engine.shim.Sweep(func(name string) bool { return !strings.HasPrefix(name, taskID(t.work.ARN)+"-") }); err != nil {
+		t.log.Warn("removing sockets", "err", err)
+	}
+	t.engine.retire(t)
+}
+
+// drain waits until all that the containers wrote was read.
+func (t *task) drain() {
+	read := make(chan struct{})
+	go func() { t.followers.Wait(); close(read) }()
+	select {
+	case <-read:
+	case <-t.ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.log.Warn("gave up reading a container's log to its end")
+	}
+}
+
+// removeTask drops every container and volume that bears a task's ARN.
+func (e *Engine) removeTask(ctx context.Context, arn string) error {
+	which := map[string]string{labelEngine: e.Name, labelTask: arn}
+	containers, err := e.docker.List(ctx, which)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	// What shares the pause container's namespaces goes first.
+	slices.SortStableFunc(containers, func(a, b docker.Listed) int {
+		return strings.Compare(b.Labels[labelContainer], a.Labels[labelContainer])
+	})
+	for _, late := range []bool{false, true} {
+		for _, c := range containers {
+			if late == (c.Labels[labelContainer] == pauseName) {
+				errs = append(errs, e.docker.Remove(ctx, c.ID))
+			}
+		}
+	}
+	volumes, err := e.docker.Volumes(ctx, which)
+	errs = append(errs, err)
+	for _, v := range volumes {
+		errs = append(errs, e.docker.RemoveVolume(ctx, v.Name))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return e.volumes.Remove(taskID(arn))
+}
+
+// endpointName names a container's socket: the same after a restart.
+func endpointName(arn string, i int) string { return fmt.Sprintf("%s-%d", taskID(arn), i) }
