@@ -25,7 +25,7 @@ type Access struct {
 	// Named is how a denial prints the resource, where AWS does not print its ARN
 	// ("role app", the SecretId as it was sent). "" means Resource.
 	Named string
-	// Account owns the resource; "" means the caller's.
+	// Account owns the resource; "" means the one in Resource, or else the caller's.
 	Account string
 
 	Tags        map[string]string   // aws:ResourceTag
@@ -126,7 +126,7 @@ func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decisio
 		},
 		Action:            access.Action,
 		Resource:          access.Resource,
-		ResourceAccount:   access.Account,
+		ResourceAccount:   access.owner(),
 		Keys:              &keys{access: access, request: request, principal: p, now: now},
 		EncryptionContext: access.EncryptionContext,
 	}
@@ -139,10 +139,31 @@ func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decisio
 	return policy.Evaluate(&question, &set), p, now, nil
 }
 
+// owner is the account that owns the resource, "" when only the caller's can be meant. An
+// ARN has it unless AWS owns what it names; were it not looked at, an operation that forgot
+// to say whose resource it is would open it to strangers.
+func (a *Access) owner() string {
+	if a.Account != "" {
+		return a.Account
+	}
+	rest := a.Resource
+	for range 4 {
+		var found bool
+		if _, rest, found = strings.Cut(rest, ":"); !found {
+			return ""
+		}
+	}
+	account, _, found := strings.Cut(rest, ":")
+	if !found || len(account) != 12 || strings.Trim(account, "0123456789") != "" {
+		return ""
+	}
+	return account
+}
+
 func record(request *caller.Request, access *Access, d policy.Decision, p *caller.Principal, denied *Denied, now time.Time) audit.Record {
 	r := audit.Record{
 		Time: now, Operation: request.Operation, Region: request.Region, SourceIP: request.SourceIP, UserAgent: request.UserAgent,
-		RequestID: request.ID, Via: request.Via, Principal: p, Resource: access.Resource, Account: access.Account, Decision: d,
+		RequestID: request.ID, Via: request.Via, Principal: p, Resource: access.Resource, Account: access.owner(), Decision: d,
 	}
 	r.Service, r.Name, _ = strings.Cut(access.Action, ":")
 	if r.Account == "" {

@@ -252,6 +252,29 @@ func TestRoot(t *testing.T) {
 	}
 }
 
+// TestOwner: an operation that does not say whose the resource is asks about the owner in the ARN.
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	a := authz.New(authz.Config{Policies: allow(t, `"Action":"*","Resource":"*"`)})
+	for _, tt := range []struct {
+		resource string
+		want     bool
+	}{
+		{secretARN, true},
+		{strings.Replace(secretARN, home, "444455556666", 1), false},
+		{"arn:aws:iam::444455556666:role/x", false},
+		{"arn:aws:iam::aws:policy/AdministratorAccess", true},
+		{"arn:aws:s3:::bucket/key:444455556666:x", true},
+		{"db", true},
+		{"*", true},
+	} {
+		err := a.Authorize(as(t.Context(), bob), &authz.Access{Action: "iam:PassRole", Resource: tt.resource})
+		if got := err == nil; got != tt.want {
+			t.Errorf("bob on %s: allowed = %v (%v), want %v", tt.resource, got, err, tt.want)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Policies(context.Context, *caller.Principal) (*policy.Set, error) { return nil, f.err }

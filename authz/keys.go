@@ -98,11 +98,11 @@ func (k *keys) global(name string) (values []string, known bool) {
 	case "tagkeys":
 		return k.tagKeys(), true
 	case "resourceaccount":
-		switch {
-		case k.access.Resource == "" || k.access.Resource == "*":
+		if k.access.Resource == "" || k.access.Resource == "*" {
 			return nil, true
-		case k.access.Account != "":
-			return []string{k.access.Account}, true
+		}
+		if owner := k.access.owner(); owner != "" {
+			return []string{owner}, true
 		}
 		return one(k.principal.Account), true
 

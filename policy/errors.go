@@ -56,6 +56,25 @@ func syntaxError(text string, pos int, element, msg, detail string) *SyntaxError
 
 // place turns an offset into line and column, both from 1.
 func place(text string, pos int) (line, column int) {
-	before := text[:pos]
-	return 1 + strings.Count(before, "\n"), 1 + utf8.RuneCountInString(before[1+strings.LastIndexByte(before, '\n'):])
+	c := cursor{text: text}
+	return c.at(pos)
+}
+
+// cursor finds the places of offsets that come in order, each from the one before.
+type cursor struct {
+	text         string
+	pos          int
+	line, column int // from 0
+}
+
+func (c *cursor) at(pos int) (line, column int) {
+	passed := c.text[c.pos:pos]
+	if lines := strings.Count(passed, "\n"); lines > 0 {
+		c.line += lines
+		c.column = 0
+		passed = passed[1+strings.LastIndexByte(passed, '\n'):]
+	}
+	c.column += utf8.RuneCountInString(passed)
+	c.pos = pos
+	return c.line + 1, c.column + 1
 }

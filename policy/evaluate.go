@@ -46,7 +46,7 @@ func Evaluate(r *Request, s *Set) Decision {
 	if owner == "" {
 		owner = who.Account
 	}
-	d.CrossAccount = owner != who.Account
+	d.CrossAccount = owner != who.Account && who.Type != typeService
 
 	for _, layer := range [...]struct {
 		found *finding

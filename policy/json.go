@@ -31,8 +31,11 @@ const (
 const maxDepth = 16
 
 // member returns the value of a key, or nil.
-func (n *node) member(key string) *node {
-	for i := range n.keys {
+func (n *node) member(key string) *node { return n.among(key, len(n.keys)) }
+
+// among looks at the first keys alone.
+func (n *node) among(key string, first int) *node {
+	for i := range min(first, len(n.keys)) {
 		if n.keys[i].text == key {
 			return &n.items[i]
 		}
@@ -123,6 +126,7 @@ func (s *scanner) literal(n *node) string {
 func (s *scanner) object(n *node, depth int) string {
 	n.kind = nodeObject
 	s.pos++
+	var seen map[string]bool // the names from the 17th on
 	for first := true; ; first = false {
 		s.space()
 		if s.pos == len(s.text) {
@@ -141,9 +145,15 @@ func (s *scanner) object(n *node, depth int) string {
 			return wrong
 		}
 		key.end = s.pos
-		if n.member(key.text) != nil {
+		if n.among(key.text, 16) != nil || seen[key.text] {
 			s.pos = key.start
 			return duplicateKey
+		}
+		if len(n.keys) >= 16 { // no policy has so many; who sends thousands must not cost their square
+			if seen == nil {
+				seen = make(map[string]bool)
+			}
+			seen[key.text] = true
 		}
 		s.space()
 		if s.pos == len(s.text) || s.text[s.pos] != ':' {

@@ -81,13 +81,14 @@ func (p *parser) document(root *node) {
 	if len(list) == 0 {
 		p.fail(statements, "Statement", msgSyntax, "the policy has no statement")
 	}
+	places := cursor{text: p.text}
 	sids := make(map[string]bool)
 	p.doc.Statements = make([]Statement, len(list))
 	for i, n := range list {
 		s := &p.doc.Statements[i]
 		s.Index = i
-		s.Line, s.Column = place(p.text, n.start)
-		s.EndLine, s.EndColumn = place(p.text, n.end)
+		s.Line, s.Column = places.at(n.start)
+		s.EndLine, s.EndColumn = places.at(n.end)
 		p.statement(n, s, fmt.Sprintf("Statement[%d]", i))
 		if s.Sid != "" && sids[s.Sid] {
 			p.fail(n, fmt.Sprintf("Statement[%d].Sid", i), msgSidUnique, "the Sid %q is used twice", s.Sid)

@@ -2,9 +2,11 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -243,5 +245,32 @@ func TestVariables(t *testing.T) {
 		if got := policy.Evaluate(r, s).Allowed; got != tt.want {
 			t.Errorf("%s matches %s = %v, want %v", tt.pattern, tt.resource, got, tt.want)
 		}
+	}
+}
+
+// TestParseLarge: what somebody sends to keep the server busy takes time in proportion to its size.
+func TestParseLarge(t *testing.T) {
+	t.Parallel()
+	var keys, statements strings.Builder
+	for i := range 200_000 {
+		if i > 0 {
+			keys.WriteByte(',')
+			statements.WriteByte(',')
+		}
+		fmt.Fprintf(&keys, `"k:%d":"x"`, i)
+		if i%4 == 0 {
+			statements.WriteString(`{"Effect":"Allow","Action":"*","Resource":"*"}`)
+		} else {
+			statements.WriteString(`{"Effect":"Deny","Action":"*","Resource":"*"}`)
+		}
+	}
+	start := time.Now()
+	parse(t, policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{`+keys.String()+`}}}}`)
+	parse(t, policy.Identity, `{"Statement":[`+statements.String()+`]}`)
+	if _, err := policy.Parse(policy.Identity, []byte(`{"Statement":{"Condition":{"StringEquals":{`+keys.String()+`,"k:199999":"x"}}}}`)); err == nil {
+		t.Error("accepted a key twice among 200,000")
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
