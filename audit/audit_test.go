@@ -245,6 +245,71 @@ func TestTornLine(t *testing.T) {
 	})
 }
 
+func TestSegments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.log")
+	write := func(n int) {
+		t.Helper()
+		f := open(t, path, audit.Options{Delay: time.Microsecond, Size: 100_000})
+		for range n {
+			if err := f.Record(t.Context(), sample()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1000)
+	write(10)
+	if chain := verify(t, path); chain.Records != 1010 || chain.First != 1 {
+		t.Errorf("chain = %+v, want 1010 records", chain)
+	}
+	aside, err := filepath.Glob(path + ".*")
+	if err != nil || len(aside) < 2 {
+		t.Fatalf("put aside: %v, %v", aside, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode = %v, %v, want 0600", info.Mode(), err)
+	}
+
+	// Killed between the two renames: no file but the segments.
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := os.Stat(path + ".away")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(1)
+	chain := verify(t, path)
+	if empty.Size() == 0 && chain.Records != 1011 || chain.Records < 100 {
+		t.Errorf("chain = %+v", chain)
+	}
+
+	t.Run("the oldest in the archive", func(t *testing.T) {
+		kept := filepath.Join(dir, "kept")
+		if err := os.Rename(aside[0], kept); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Rename(kept, aside[0])
+		if now := verify(t, path); now.First == 1 || now.First+now.Records != 1+chain.Records || now.Head != chain.Head {
+			t.Errorf("chain = %+v, before %+v", now, chain)
+		}
+	})
+	t.Run("one of the middle gone", func(t *testing.T) {
+		os.Remove(aside[1])
+		broken := new(audit.BrokenError)
+		if _, err := audit.Verify(path); !errors.As(err, &broken) || broken.Line != 1 {
+			t.Errorf("Verify = %v, want broken", err)
+		}
+	})
+}
+
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "audit.log")

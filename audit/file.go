@@ -20,6 +20,9 @@ import (
 // "sequence", from 1 and without a gap, and "previousHash", the SHA-256 in hex of the line
 // before, without its line end; of the first, 64 zeros. A last line without line end was
 // being written when the machine stopped; the next File to open cuts it off.
+//
+// A file that has grown is put aside under its name, a dot and the sequence of its first
+// record in 20 digits, and the chain goes on in a new one (see segment.go).
 
 // Sentinels of File.Record.
 var (
@@ -32,6 +35,7 @@ type Options struct {
 	Queue int           // records that may wait for the disk; zero means 16,384
 	Delay time.Duration // how long a record waits for company before it is written; zero means 2 ms
 	Sync  time.Duration // between fsyncs while there is something to sync; zero means a second
+	Size  int64         // at which a file is put aside; zero means 256 MiB, less means never
 	Log   *slog.Logger  // where a failing disk is reported; nil means nowhere
 }
 
@@ -43,13 +47,14 @@ type Options struct {
 // unrecorded; what it took before is kept and written when the disk is well again.
 type File struct {
 	o    Options
-	file *os.File
+	path string
 
 	wake chan struct{} // has one item when queue has some
 	stop chan struct{} // closed by Close
 	done chan struct{} // closed when the writer has ended
 
 	mu     sync.Mutex    // guards what follows
+	file   *os.File      // only the writer changes it
 	queue  []Record      // not yet with the writer
 	taken  int           // with the writer, not yet in the file: the last ones of spare
 	room   chan struct{} // closed and replaced after every write
@@ -60,7 +65,8 @@ type File struct {
 	spare    []Record
 	lines    []byte
 	ends     []end
-	size     int64 // of the file's whole lines
+	size     int64  // of the file's whole lines
+	first    uint64 // sequence of the file's first record
 	sequence uint64
 	head     [sha256.Size]byte // hash of the last line
 	dirty    bool
@@ -79,6 +85,9 @@ func Open(path string, o Options) (*File, error) {
 	if o.Sync == 0 {
 		o.Sync = time.Second
 	}
+	if o.Size == 0 {
+		o.Size = 256 << 20
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -87,7 +96,7 @@ func Open(path string, o Options) (*File, error) {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	f := &File{
-		o: o, file: file,
+		o: o, path: path, file: file,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}),
 	}
 	if err := f.recover(); err != nil {
@@ -118,14 +127,22 @@ func (f *File) recover() error {
 	}
 	f.size = end
 	if line == nil {
-		return nil
+		return f.follow()
 	}
+	if f.first, err = firstSequence(f.file); err != nil {
+		return err
+	}
+	f.sequence, f.head, err = readLink(line)
+	return err
+}
+
+// readLink says what the record after line has to say of it.
+func readLink(line []byte) (sequence uint64, head [sha256.Size]byte, err error) {
 	var link link
 	if err := json.Unmarshal(line, &link); err != nil || link.Sequence == 0 {
-		return errors.New("its last line is not a record: it was changed by something else")
+		return 0, head, errors.New("its last line is not a record: something else changed it")
 	}
-	f.sequence, f.head = link.Sequence, sha256.Sum256(line)
-	return nil
+	return link.Sequence, sha256.Sum256(line), nil
 }
 
 // link is what chains a line to the one before.
@@ -204,13 +221,16 @@ func (f *File) Record(ctx context.Context, r Record) error {
 func (f *File) Flush(ctx context.Context) error {
 	for {
 		f.mu.Lock()
-		waiting, room, err := len(f.queue)+f.taken > 0, f.room, f.err
+		waiting, room, file, err := len(f.queue)+f.taken > 0, f.room, f.file, f.err
 		f.mu.Unlock()
 		if err != nil {
 			return err
 		}
 		if !waiting {
-			return f.file.Sync()
+			if err := file.Sync(); !errors.Is(err, os.ErrClosed) { // put aside, and synced for that
+				return err
+			}
+			return nil
 		}
 		select {
 		case <-room:
@@ -321,6 +341,9 @@ func (f *File) write() bool {
 		waiting = waiting[n:]
 		if f.wrote(n, err); err != nil {
 			return false
+		}
+		if f.o.Size > 0 && f.size >= f.o.Size {
+			f.putAside()
 		}
 	}
 	return true

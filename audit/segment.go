@@ -1,0 +1,131 @@
+package audit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// segment is a file that was put aside.
+type segment struct {
+	path  string
+	first uint64 // sequence of its first record
+}
+
+func segmentPath(path string, first uint64) string { return fmt.Sprintf("%s.%020d", path, first) }
+
+// segments lists what was put aside of the log at path, oldest first.
+func segments(path string) ([]segment, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	var list []segment
+	for _, entry := range entries { // in order of names
+		digits, found := strings.CutPrefix(entry.Name(), filepath.Base(path)+".")
+		first, err := strconv.ParseUint(digits, 10, 64)
+		if found && err == nil && len(digits) == 20 {
+			list = append(list, segment{filepath.Join(filepath.Dir(path), entry.Name()), first})
+		}
+	}
+	return list, nil
+}
+
+// follow continues, in an empty file, the chain of the newest segment.
+func (f *File) follow() error {
+	f.first = 1
+	list, err := segments(f.path)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	newest, err := os.Open(list[len(list)-1].path)
+	if err != nil {
+		return err
+	}
+	defer newest.Close()
+	line, _, err := lastLine(newest)
+	if err != nil {
+		return err
+	}
+	if f.sequence, f.head, err = readLink(line); err != nil {
+		return fmt.Errorf("%s: %w", newest.Name(), err)
+	}
+	f.first = f.sequence + 1
+	return nil
+}
+
+func firstSequence(file *os.File) (uint64, error) {
+	if _, err := file.Seek(0, 0); err != nil {
+		return 0, err
+	}
+	line, err := bufio.NewReader(file).ReadBytes('\n')
+	if err != nil {
+		return 0, err
+	}
+	var link link
+	if err := json.Unmarshal(line, &link); err != nil || link.Sequence == 0 {
+		return 0, errors.New("its first line is not a record: something else changed it")
+	}
+	return link.Sequence, nil
+}
+
+// putAside starts a new file. When it cannot, the old one grows on, and the operator hears of it.
+func (f *File) putAside() {
+	if err := f.startSegment(); err != nil {
+		f.o.Log.Error("audit log cannot start a new file", "err", err)
+	}
+}
+
+// startSegment makes the new file before it moves the old one, so that at every moment
+// there is one to write to. Should the process die between the two renames, Open finds no
+// file, makes one, and follows the segment.
+func (f *File) startSegment() error {
+	if err := f.file.Sync(); err != nil {
+		return err
+	}
+	next, err := os.OpenFile(f.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = syscall.Flock(int(next.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	aside := segmentPath(f.path, f.first)
+	if err == nil {
+		err = os.Rename(f.path, aside)
+	}
+	if err == nil {
+		if err = os.Rename(next.Name(), f.path); err != nil {
+			err = errors.Join(err, os.Rename(aside, f.path))
+		}
+	}
+	if err != nil {
+		return errors.Join(err, next.Close())
+	}
+	if dir, err := os.Open(filepath.Dir(f.path)); err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
+		if err != nil {
+			f.o.Log.Error("audit log's directory cannot be synced", "err", err)
+		}
+	}
+	f.mu.Lock()
+	old := f.file
+	f.file = next
+	f.mu.Unlock()
+	f.size, f.first = 0, f.sequence+1
+	return old.Close()
+}
+
+// files lists the log's files in the order of the chain.
+func files(path string) ([]segment, error) {
+	list, err := segments(path)
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clip(list), segment{path: path}), nil
+}
