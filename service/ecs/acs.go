@@ -231,7 +231,7 @@ func (st *stream) run(ctx context.Context) error {
 	if err := st.sync(ctx); err != nil {
 		return err
 	}
-	tick := time.NewTicker(heartbeat)
+	tick := time.NewTicker(st.s.heartbeat)
 	defer tick.Stop()
 	for {
 		select {

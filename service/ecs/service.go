@@ -51,6 +51,8 @@ type Service struct {
 	log      *slog.Logger
 	endpoint string
 
+	heartbeat time.Duration // of streams; shorter in tests
+
 	clusters    *store.Table[cluster]
 	families    *store.Table[family]
 	definitions *store.Table[definition]
@@ -70,7 +72,7 @@ func New(c Config) *Service {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		store: c.Store, authz: c.Authz, roles: c.Roles, now: c.Now, log: c.Log, endpoint: c.Endpoint,
+		store: c.Store, authz: c.Authz, roles: c.Roles, now: c.Now, log: c.Log, endpoint: c.Endpoint, heartbeat: heartbeat,
 		clusters:    store.NewTable[cluster]("cluster"),
 		families:    store.NewTable[family]("task definition family"),
 		definitions: store.NewTable[definition]("task definition"),
