@@ -65,6 +65,7 @@ type File struct {
 	spare    []Record
 	lines    []byte
 	ends     []end
+	format   formatter
 	size     int64  // of the file's whole lines
 	first    uint64 // sequence of the file's first record
 	sequence uint64
@@ -362,7 +363,7 @@ func (f *File) writeChunk(records []Record) (n int, err error) {
 			break
 		}
 		sequence++
-		lines = appendRecord(lines, &records[i], sequence, &head)
+		lines = f.format.append(lines, &records[i], sequence, &head)
 		head = sha256.Sum256(lines[start:])
 		lines = append(lines, '\n')
 		ends = append(ends, end{len(lines), head})

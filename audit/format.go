@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/malote/malote/caller"
@@ -19,16 +20,56 @@ const (
 
 const timeFormat = "2006-01-02T15:04:05Z"
 
-// appendRecord writes r as one line without its end.
+// formatter writes records. It remembers what one record has in common with the last ones.
+type formatter struct {
+	identities map[asker][]byte
+	second     int64 // that stamp shows
+	stamp      []byte
+}
+
+// asker is what userIdentity depends on. Principals do not change.
+type asker struct {
+	principal *caller.Principal
+	invokedBy string
+}
+
+// maxIdentities bounds what a formatter remembers: some 500 bytes each.
+const maxIdentities = 1024
+
+func (f *formatter) identity(p *caller.Principal, via []string) []byte {
+	key := asker{principal: p}
+	if len(via) > 0 {
+		key.invokedBy = via[len(via)-1]
+	}
+	text, ok := f.identities[key]
+	if !ok {
+		text = appendIdentity(nil, p, key.invokedBy)
+		if f.identities == nil || len(f.identities) == maxIdentities {
+			f.identities = make(map[asker][]byte)
+		}
+		f.identities[key] = text
+	}
+	return text
+}
+
+func (f *formatter) time(t time.Time) []byte {
+	if second := t.Unix(); second != f.second || f.stamp == nil {
+		f.second, f.stamp = second, t.UTC().AppendFormat(f.stamp[:0], timeFormat)
+	}
+	return f.stamp
+}
+
+// append writes r as one line without its end.
 //
 // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
-func appendRecord(b []byte, r *Record, sequence uint64, previous *[32]byte) []byte {
+func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]byte) []byte {
 	b = append(b, `{"eventVersion":"1.11","userIdentity":`...)
-	b = appendIdentity(b, r.Principal, r.Via)
+	b = append(b, f.identity(r.Principal, r.Via)...)
 	b = append(b, `,"eventTime":"`...)
-	b = r.Time.UTC().AppendFormat(b, timeFormat)
+	b = append(b, f.time(r.Time)...)
 	b = append(b, `","eventSource":`...)
-	b = appendString(b, r.Service+".amazonaws.com", maxText)
+	b = appendString(b, r.Service, maxText)
+	b = append(b[:len(b)-1], `.amazonaws.com"`...)
 	b = appendMember(b, "eventName", r.Name, maxText)
 	b = appendMember(b, "awsRegion", r.Region, maxText)
 	switch {
@@ -75,7 +116,7 @@ func appendRecord(b []byte, r *Record, sequence uint64, previous *[32]byte) []by
 // appendIdentity writes the userIdentity element.
 //
 // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
-func appendIdentity(b []byte, p *caller.Principal, via []string) []byte {
+func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 	if p == nil {
 		return append(b, `null`...)
 	}
@@ -123,8 +164,8 @@ func appendIdentity(b []byte, p *caller.Principal, via []string) []byte {
 		}
 		b = append(b, '}')
 	}
-	if len(via) > 0 {
-		b = appendMember(b, "invokedBy", via[len(via)-1], maxText)
+	if invokedBy != "" {
+		b = appendMember(b, "invokedBy", invokedBy, maxText)
 	}
 	return append(b, '}')
 }
@@ -257,15 +298,22 @@ func readOnly(service, name string) bool {
 
 // resourceType is CloudFormation's name for what an ARN points to, where it has one.
 func resourceType(arn string) string {
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) != 6 {
-		return ""
+	var service string
+	rest := arn
+	for i := range 5 {
+		part, after, found := strings.Cut(rest, ":")
+		if !found {
+			return ""
+		}
+		if rest = after; i == 2 {
+			service = part
+		}
 	}
-	kind := parts[5]
+	kind := rest
 	if i := strings.IndexAny(kind, "/:"); i >= 0 {
 		kind = kind[:i]
 	}
-	switch parts[2] + ":" + kind {
+	switch service + ":" + kind {
 	case "secretsmanager:secret":
 		return "AWS::SecretsManager::Secret"
 	case "ssm:parameter":

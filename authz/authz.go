@@ -121,17 +121,12 @@ func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decisio
 	set.Resource, set.Kind, set.Grants = access.Policy, access.Kind, access.Grants
 
 	question := policy.Request{
-		Principal: policy.Principal{
-			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: p.ID, Service: p.Service,
-		},
+		Principal:         p.Policy(),
 		Action:            access.Action,
 		Resource:          access.Resource,
 		ResourceAccount:   access.owner(),
 		Keys:              &keys{access: access, request: request, principal: p, now: now},
 		EncryptionContext: access.EncryptionContext,
-	}
-	if p.Type == caller.AssumedRole {
-		question.Principal.ID = p.RoleID
 	}
 	if question.Resource == "" {
 		question.Resource = "*"

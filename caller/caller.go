@@ -46,6 +46,15 @@ type Principal struct {
 	IssuedAt        time.Time          // of temporary credentials; else zero
 }
 
+// Policy returns p as policies see it.
+func (p *Principal) Policy() policy.Principal {
+	id := p.ID
+	if p.Type == AssumedRole {
+		id = p.RoleID // policies name the role; the session has its ARN
+	}
+	return policy.Principal{Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service}
+}
+
 // Request is one call as the gateway accepted it.
 type Request struct {
 	ID        string // x-amzn-RequestId

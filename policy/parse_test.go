@@ -252,7 +252,7 @@ func TestVariables(t *testing.T) {
 func TestParseLarge(t *testing.T) {
 	t.Parallel()
 	var keys, statements strings.Builder
-	for i := range 200_000 {
+	for i := range 50_000 {
 		if i > 0 {
 			keys.WriteByte(',')
 			statements.WriteByte(',')
@@ -267,8 +267,8 @@ func TestParseLarge(t *testing.T) {
 	start := time.Now()
 	parse(t, policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{`+keys.String()+`}}}}`)
 	parse(t, policy.Identity, `{"Statement":[`+statements.String()+`]}`)
-	if _, err := policy.Parse(policy.Identity, []byte(`{"Statement":{"Condition":{"StringEquals":{`+keys.String()+`,"k:199999":"x"}}}}`)); err == nil {
-		t.Error("accepted a key twice among 200,000")
+	if _, err := policy.Parse(policy.Identity, []byte(`{"Statement":{"Condition":{"StringEquals":{`+keys.String()+`,"k:49999":"x"}}}}`)); err == nil {
+		t.Error("accepted a key twice among 50,000")
 	}
 	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %v", took)
