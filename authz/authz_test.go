@@ -91,6 +91,8 @@ func TestDeniedText(t *testing.T) {
 			"User: ecs-tasks.amazonaws.com is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111122223333:role/x because no role trust policy allows the sts:AssumeRole action"},
 		{"a stranger's role", eve, authz.Access{Action: "sts:AssumeRole", Resource: "arn:aws:iam::111122223333:role/x", Account: home, Policy: &trust, Kind: policy.Trust}, `{"Effect":"Allow","Action":"*","Resource":"*"}`,
 			"User: arn:aws:iam::444455556666:user/eve is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111122223333:role/x"},
+		{"a stranger's role, without rights at home", eve, authz.Access{Action: "sts:AssumeRole", Resource: "arn:aws:iam::111122223333:role/x", Kind: policy.Trust}, "",
+			"User: arn:aws:iam::444455556666:user/eve is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111122223333:role/x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

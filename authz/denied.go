@@ -57,7 +57,8 @@ func (d *Denied) ErrorMessage() string {
 		b.WriteString(" on resource: ")
 		b.WriteString(resource)
 	}
-	if because := d.Decision.Because(); because != "" {
+	// Nor does STS tell them whether the role exists.
+	if because := d.Decision.Because(); because != "" && !(d.Access.Kind == policy.Trust && d.Decision.CrossAccount) {
 		b.WriteByte(' ')
 		b.WriteString(because)
 	}

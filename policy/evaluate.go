@@ -21,6 +21,7 @@ import "strings"
 func Evaluate(r *Request, s *Set) Decision {
 	q := question{r: r}
 	q.service, q.name, _ = strings.Cut(r.Action, ":")
+	q.service = strings.ToLower(q.service) // no copy: services write it so
 	q.arn, q.isARN = splitARN(r.Resource)
 
 	d := Decision{Action: r.Action}
@@ -141,7 +142,7 @@ func Evaluate(r *Request, s *Set) Decision {
 // question is a Request taken apart once for all the statements it meets.
 type question struct {
 	r       *Request
-	service string // of the action
+	service string // of the action, in lower case
 	name    string
 	arn     arn
 	isARN   bool
@@ -278,7 +279,7 @@ func (g *Grant) names(who *Principal) bool {
 }
 
 func (g *Grant) covers(q *question) bool {
-	if !strings.EqualFold(q.service, "kms") {
+	if q.service != "kms" {
 		return false
 	}
 	for _, operation := range g.Operations {

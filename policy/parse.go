@@ -208,7 +208,7 @@ func (p *parser) actions(n *node, element string) []actionPattern {
 		vendor, name, found := strings.Cut(item.text, ":")
 		switch {
 		case item.text == "*" && p.kind != Trust:
-			out = append(out, actionPattern{all: true})
+			out = append(out, actionPattern{})
 			continue
 		case p.kind == Trust && (!found || !strings.EqualFold(vendor, "sts")):
 			p.fail(item, element, msgTrustActions, "%q is not an action of a trust policy", item.text)
@@ -219,7 +219,7 @@ func (p *parser) actions(n *node, element string) []actionPattern {
 		case !isVendor(vendor):
 			p.fail(item, element, fmt.Sprintf("Vendor %s is not valid", vendor), "the service of %q is malformed; it cannot have wildcards", item.text)
 		}
-		a := actionPattern{service: strings.ToLower(vendor), name: mark(strings.ToLower(name), true), all: name == "*"}
+		a := newActionPattern(vendor, name)
 		if p.kind == Trust && !a.ofTrust() {
 			p.fail(item, element, msgTrustActions, "%q is not an action of a trust policy", item.text)
 		}

@@ -327,15 +327,25 @@ func (p *arnPattern) match(q *question) bool {
 type actionPattern struct {
 	service string // lower case; "" matches every action
 	name    string // lower case, marked
-	all     bool   // name is "*"
+	shape   shape
+}
+
+func newActionPattern(service, name string) actionPattern {
+	a := actionPattern{service: strings.ToLower(service), name: mark(strings.ToLower(name), true)}
+	a.shape = newPattern(a.name).shape
+	return a
 }
 
 func (p *actionPattern) match(q *question) bool {
-	if p.service == "" {
+	switch {
+	case p.service == "":
 		return true
-	}
-	if len(p.service) != len(q.service) || !strings.EqualFold(p.service, q.service) {
+	case p.service != q.service:
+		return false
+	case p.shape == shapeAll:
+		return true
+	case p.shape == shapeLiteral && len(p.name) != len(q.name):
 		return false
 	}
-	return p.all || globFold(p.name, q.name)
+	return globFold(p.name, q.name)
 }
