@@ -18,7 +18,9 @@ const describePage = 10
 
 // DescribeParameters lists parameters, without their values.
 func (s *Service) DescribeParameters(ctx context.Context, in *ssm.DescribeParametersInput) (*ssm.DescribeParametersOutput, error) {
-	if err := s.authz.Authorize(ctx, &authz.Access{Action: "ssm:DescribeParameters"}); err != nil {
+	request := caller.From(ctx)
+	everything := "arn:aws:ssm:" + request.Region + ":" + request.Principal.Account + ":*"
+	if err := s.authz.Authorize(ctx, &authz.Access{Action: "ssm:DescribeParameters", Resource: everything}); err != nil {
 		return nil, err
 	}
 
@@ -36,7 +38,6 @@ func (s *Service) DescribeParameters(ctx context.Context, in *ssm.DescribeParame
 		return out, nil // those of other accounts: no parameter can be shared
 	}
 
-	request := caller.From(ctx)
 	path := ref{account: request.Principal.Account, region: request.Region}
 	last := ""
 	add := func(id string, p *parameter) (bool, error) {

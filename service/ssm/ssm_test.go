@@ -720,7 +720,7 @@ func TestDescribeParameters(t *testing.T) {
 	}
 	reader := ssm.NewFromConfig(sys.User(t, "reader", malotetest.Allow(arnPrefix+"*", "ssm:*")))
 	_, err = reader.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{})
-	wantError(t, err, "AccessDeniedException", "ssm:DescribeParameters")
+	wantError(t, err, "AccessDeniedException", "ssm:DescribeParameters on resource: arn:aws:ssm:"+malotetest.Region+":"+malotetest.Account+":* because")
 }
 
 func TestDelete(t *testing.T) {
