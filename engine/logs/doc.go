@@ -13,8 +13,9 @@
 //	container → dockerd → a unix socket, by Docker's own fluentd driver
 //	          → joined if Docker split it → masked → spool → splunk or fluentd
 //
-// The container gets the driver and options of [Stream.Docker]: fluentd, asynchronous,
-// with sub-second times, without Docker's own copy on disk. The user's options "tag",
+// The container gets the driver and options of [Stream.Docker]: fluentd, with sub-second
+// times, without Docker's own copy on disk, and not asynchronous, since then Docker drops
+// what it has not sent yet when a container ends. The user's options "tag",
 // "labels", "labels-regex", "env", "env-regex", "mode" and "max-buffer-size" go to
 // Docker with it, which then does with them what it does for any driver. Of the
 // environment it knows what is not secret.
@@ -30,12 +31,14 @@
 //
 // Lines wait in memory (1 MiB for each container), then in files of the spool, encrypted
 // with AES-256-GCM under a key that exists in memory alone (256 MiB for each
-// container). When those are full nothing more is read from Docker, whose driver keeps
-// up to fluentd-buffer-limit lines (1,048,576) in its own memory and drops and reports the
-// rest: a container never stands still because of its log. What waits does not survive the
-// end of the process, since its key does not. A stream that is closed is shipped to its end
-// in the background; [Forwarder.Close] waits for it as long as its context allows, and says how
-// many lines it gave up.
+// container). When those are full nothing more is read from Docker, and the container
+// waits when it prints, as it does for any driver in Docker's mode "blocking"; with the
+// option mode=non-blocking Docker drops lines instead, past max-buffer-size. The same happens while no engine
+// runs: Docker connects again when there is one.
+//
+// What waits does not survive the end of the process, since its key does not. A stream
+// that is closed is shipped to its end in the background; [Forwarder.Close] waits for
+// it as long as its context allows, and says how many lines it gave up.
 //
 // A line longer than 1 MiB is shipped in pieces.
 package logs

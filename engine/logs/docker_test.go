@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -252,7 +253,7 @@ func TestSplunkAway(t *testing.T) {
 	c.leave(false)
 	shipped(t, stream)
 	if len(c.events) != 5000 || c.refused == 0 {
-		t.Fatalf("%d events, %d refusals", len(c.events), c.refused)
+		t.Fatalf("%d events, %d refusals, log %s", len(c.events), c.refused, log)
 	}
 	for i, event := range c.events {
 		if !strings.HasPrefix(event["event"].(string), fmt.Sprintf("line %d ", i)) {
@@ -490,18 +491,16 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	touch(t, docker, id, "/tmp/on")
-	until(t, func() bool { return count() >= 2 })
+	until(t, func() bool { return count() >= 3 })
 	stream.Close()
 	shipped(t, stream)
 	var got []string
 	for _, event := range c.events {
 		got = append(got, event["event"].(map[string]any)["line"].(string))
 	}
-	text := strings.Join(got, " ")
-	if !strings.HasPrefix(text, "before ") || !strings.HasSuffix(text, "after") {
-		t.Errorf("lines = %q", got)
+	if want := []string{"before", "during", "after"}; !slices.Equal(got, want) {
+		t.Errorf("lines = %q, want %q", got, want)
 	}
-	t.Logf("lines = %q", got)
 }
 
 func until(t *testing.T, done func() bool) {

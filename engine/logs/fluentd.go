@@ -41,11 +41,7 @@ func newFluentd(o *options, s *Stream) (*fluentd, error) {
 	}
 	s.retry.first = max(o.duration("fluentd-retry-wait", firstRetry), 10*time.Millisecond)
 	s.retry.most = o.int("fluentd-max-retries", 0, 0, 1<<32-1)
-	// How many lines Docker keeps while the spool is full.
-	if limit, ok := o.values["fluentd-buffer-limit"]; ok {
-		o.int("fluentd-buffer-limit", 1, 1, 1<<31-1)
-		s.options["fluentd-buffer-limit"] = limit
-	}
+	s.retry.lines = o.int("fluentd-buffer-limit", 0, 0, 1<<31-1)
 	address := o.text("fluentd-address", "127.0.0.1:24224")
 	if err := o.finish(); err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +24,10 @@ const (
 	// dockerd may be faster than the engine.
 	openPatience = 2 * time.Minute
 
-	// How long a stream that is closed waits for dockerd to hand over its rest.
-	restPatience = 10 * time.Second
+	// How long a stream that is closed waits for dockerd to hand over its rest, and
+	// for it to say a first word: the line is long sent, but may not have been read yet.
+	restPatience  = 10 * time.Second
+	firstPatience = 2 * time.Second
 
 	firstRetry, lastRetry = 250 * time.Millisecond, 30 * time.Second
 )
@@ -176,7 +177,8 @@ type Stream struct {
 	shipped   chan struct{} // closed when all is
 
 	mu    sync.Mutex // guards the rest
-	conns int        // of dockerd
+	conns int        // of dockerd, now
+	joins int        // and ever
 	heard chan struct{}
 	parts map[string]*partial
 }
@@ -184,6 +186,7 @@ type Stream struct {
 type retryPolicy struct {
 	first time.Duration
 	most  int // attempts; zero is for ever
+	lines int // that may wait; zero is what fits into the spool
 }
 
 // partial is a line that Docker has split, as far as it has come.
@@ -236,6 +239,7 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 	if s.spool, err = newSpool(filepath.Join(f.spoolDir(), name), f.MemoryLimit, f.DiskLimit); err != nil {
 		return nil, err
 	}
+	s.spool.most = s.retry.lines
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || f.streams[name] != nil {
@@ -253,12 +257,16 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 func (s *Stream) Docker() (driver string, options map[string]string) {
 	options = maps.Clone(s.options)
 	maps.Copy(options, map[string]string{
-		"fluentd-address":              "unix://" + s.forwarder.socket,
-		"fluentd-async":                "true",
+		"fluentd-address": "unix://" + s.forwarder.socket,
+		// Asynchronous, Docker's driver throws away what it has not sent when the
+		// container ends (ForceStopAsyncSend): most of a burst.
+		"fluentd-async":                "false",
 		"fluentd-sub-second-precision": "true",
 		"fluentd-retry-wait":           "250ms",
-		"fluentd-max-retries":          strconv.Itoa(1<<31 - 1),
-		"cache-disabled":               "true", // else Docker keeps a plain copy for "docker logs"
+		// While no engine listens Docker tries again with pauses of up to a minute. Past 108
+		// attempts at one line its arithmetic overflows and it would try without pause.
+		"fluentd-max-retries": "100",
+		"cache-disabled":      "true", // else Docker keeps a plain copy for "docker logs"
 		// Docker renders the user's tag; what is before it names the stream.
 		"tag": s.name + "|" + s.tag,
 	})
@@ -269,22 +277,25 @@ func (s *Stream) Docker() (driver string, options map[string]string) {
 // rest and all is shipped, in the background.
 func (s *Stream) Close() {
 	s.forwarder.running.Go(func() {
-		deadline := time.NewTimer(restPatience)
-		defer deadline.Stop()
-		for {
+		rest, first := time.NewTimer(restPatience), time.NewTimer(firstPatience)
+		defer rest.Stop()
+		defer first.Stop()
+		for wait := true; wait; {
 			s.mu.Lock()
-			conns, heard := s.conns, s.heard
+			conns, joins, heard := s.conns, s.joins, s.heard
 			s.mu.Unlock()
-			if conns == 0 {
+			if conns == 0 && joins > 0 {
 				break
 			}
 			select {
 			case <-heard:
-				continue
-			case <-deadline.C:
+			case <-rest.C:
+				wait = false
+			case <-first.C:
+				wait = conns > 0
 			case <-s.forwarder.ctx.Done():
+				wait = false
 			}
-			break
 		}
 		s.flush()
 		s.spool.close()
@@ -391,6 +402,7 @@ func (s *Stream) joined(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns += n
+	s.joins += max(n, 0)
 	close(s.heard)
 	s.heard = make(chan struct{})
 }

@@ -171,6 +171,21 @@ func TestSpool(t *testing.T) {
 	}
 }
 
+func TestSpoolOfSoManyLines(t *testing.T) {
+	s, err := newSpool(t.TempDir(), memoryLimit, diskLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.most = 2
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	for i, want := range []error{nil, nil, context.DeadlineExceeded} {
+		if err := s.push(ctx, entry{}); err != want {
+			t.Errorf("push %d = %v, want %v", i, err, want)
+		}
+	}
+}
+
 func TestSpoolThatWasChanged(t *testing.T) {
 	dir := t.TempDir()
 	s, err := newSpool(dir, 1, 10<<20)

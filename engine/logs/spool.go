@@ -47,7 +47,8 @@ type segment struct {
 // last in memory, those between in encrypted files when memory does not suffice.
 type spool struct {
 	dir            string
-	memory, onDisk int // limits
+	memory, onDisk int // limits, in bytes
+	most           int // entries; zero: any number
 	seal           cipher.AEAD
 
 	mu       sync.Mutex // guards the rest
@@ -92,7 +93,7 @@ func (s *spool) push(ctx context.Context, e entry) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closed && s.inMemory+s.inFiles > 0 && s.inMemory+s.inFiles+size > s.memory+s.onDisk {
+	for !s.closed && s.entries > 0 && (s.inMemory+s.inFiles+size > s.memory+s.onDisk || s.most > 0 && s.entries >= s.most) {
 		changed := s.changed
 		s.mu.Unlock()
 		select {
