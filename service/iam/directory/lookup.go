@@ -228,17 +228,9 @@ func (d *Directory) Policies(ctx context.Context, p *caller.Principal) (*policy.
 		return &noPolicies, nil
 	}
 	d.markUsed(ctx, p)
-
-	m := d.memory.Load()
-	var set *policy.Set
-	if v, ok := m.sets.Load(id); ok {
-		set = v.(*policy.Set)
-	} else {
-		set = new(policy.Set)
-		if err := d.View(ctx, func(tx *Tx) error { return d.gather(tx, id, set) }); err != nil {
-			return nil, fmt.Errorf("reading policies of %s: %w", p.ARN, err)
-		}
-		d.remember(m, &m.sets, id, set)
+	set, err := d.Attached(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading policies of %s: %w", p.ARN, err)
 	}
 	if p.SessionPolicies == nil {
 		return set, nil
@@ -251,6 +243,53 @@ func (d *Directory) Policies(ctx context.Context, p *caller.Principal) (*policy.
 		limited.Session[i] = policy.Source{Document: doc, Name: "session policy"}
 	}
 	return &limited, nil
+}
+
+// Attached returns what is attached to the user or role with that id, as Policies does, for
+// who only wants to know: it does not count as use. The set is shared.
+func (d *Directory) Attached(ctx context.Context, id string) (*policy.Set, error) {
+	m := d.memory.Load()
+	if v, ok := m.sets.Load(id); ok {
+		return v.(*policy.Set), nil
+	}
+	set := new(policy.Set)
+	if err := d.View(ctx, func(tx *Tx) error { return d.gather(tx, id, set) }); err != nil {
+		return nil, err
+	}
+	d.remember(m, &m.sets, id, set)
+	return set, nil
+}
+
+// Principal is the user with that ARN, or a session of the role with it, as it would be
+// without session policies. Anybody else is ErrNotFound.
+func (d *Directory) Principal(ctx context.Context, arn string) (p *caller.Principal, err error) {
+	account, kind, _, name, ok := ParseARN(arn)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	err = d.View(ctx, func(tx *Tx) error {
+		switch kind {
+		case KindUser:
+			u, err := tx.User(account, name)
+			if err != nil {
+				return err
+			}
+			p, err = tx.userPrincipal(u.ID)
+			return err
+		case KindRole:
+			r, err := tx.RoleByARN(arn)
+			if err != nil {
+				return err
+			}
+			p, err = tx.sessionPrincipal(&Session{Type: caller.AssumedRole, ID: r.ID, Name: "simulation"})
+			return err
+		}
+		return ErrNotFound
+	})
+	if err != nil {
+		return nil, notFoundAs(err, ErrNotFound)
+	}
+	return p, nil
 }
 
 // gather fills set, which the store may ask for again after a conflict.
