@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/malote/malote/gateway"
+)
+
+// connectFlags are those of commands that are somebody's client.
+type connectFlags struct {
+	DataDir string `help:"Of the malote of this machine, used when nothing of AWS is configured." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+}
+
+// configured says whether the user told AWS's own tools where to go.
+func configured() bool {
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		if os.Getenv(name) != "" {
+			return true
+		}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return false
+	}
+	for _, name := range []string{"config", "credentials"} {
+		if _, err := os.Stat(filepath.Join(home, ".aws", name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// link is a way to a control plane.
+type link struct {
+	aws   aws.Config
+	plane *plane // when it is embedded in this process
+}
+
+// connect finds the control plane: what AWS's configuration chain says; without any, the
+// malote that runs on this machine; without one, an embedded one on the same data.
+func (f connectFlags) connect(ctx context.Context, p *program) (cfg aws.Config, done func(), err error) {
+	l, err := f.link(ctx, p, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return aws.Config{}, nil, err
+	}
+	return l.aws, func() { l.close() }, nil
+}
+
+func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*link, error) {
+	if configured() {
+		cfg, err := config.LoadDefaultConfig(ctx)
+		if err == nil && cfg.Region == "" {
+			err = &hintError{errors.New("no region is configured"), "set AWS_REGION"}
+		}
+		return &link{aws: cfg}, err
+	}
+	dir := dataDirOr(f.DataDir)
+	local, err := localConnection(ctx, dir)
+	if err == nil {
+		return &link{aws: staticConfig(local)}, nil
+	}
+	if !errors.Is(err, errNotRunning) {
+		return nil, err
+	}
+	opened, err := planeFlags{DataDir: dir, Account: "123456789012", Region: "us-east-1"}.open(ctx, "", log)
+	if err != nil {
+		return nil, err
+	}
+	local, err = opened.connection(ctx, "http://malote")
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	cfg := staticConfig(local)
+	cfg.HTTPClient = httpClient(gateway.Transport(opened.Handler))
+	return &link{cfg, opened}, nil
+}
+
+func (l *link) close() error {
+	if l.plane == nil {
+		return nil
+	}
+	return l.plane.Close()
+}
+
+func staticConfig(c *connection) aws.Config {
+	return aws.Config{
+		Region:       c.Region,
+		BaseEndpoint: aws.String(c.Endpoint),
+		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, ""),
+	}
+}

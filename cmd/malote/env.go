@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+type envCommand struct {
+	DataDir string `help:"Where the running malote keeps its data." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	Unset   bool   `help:"Print how to forget them again."`
+}
+
+func (envCommand) Help() string {
+	return `The output is for a shell:
+
+    eval "$(malote env)"
+    aws sts get-caller-identity`
+}
+
+// Run prints shell assignments. The credentials are admin's; only the user that runs
+// malote, and root, can ask for them.
+func (c *envCommand) Run(ctx context.Context, p *program) error {
+	names := []string{"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+	if c.Unset {
+		_, err := fmt.Fprintln(p.stdout, "unset", strings.Join(names, " "))
+		return err
+	}
+	dir := dataDirOr(c.DataDir)
+	local, err := localConnection(ctx, dir)
+	if errors.Is(err, errNotRunning) {
+		return &hintError{fmt.Errorf("no malote runs on %s", dir), "start one with malote up, or name its --data-dir"}
+	}
+	if err != nil {
+		return err
+	}
+	for i, value := range []string{local.Endpoint, local.Region, local.Region, local.AccessKeyID, local.SecretAccessKey} {
+		if _, err := fmt.Fprintf(p.stdout, "export %s='%s'\n", names[i], strings.ReplaceAll(value, "'", `'\''`)); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(p.stdout, "unset AWS_SESSION_TOKEN AWS_PROFILE")
+	return err
+}
+
+func dataDirOr(dir string) string {
+	if dir != "" {
+		return dir
+	}
+	return defaultDataDir()
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// defaultDataDir is where a malote of this user keeps its data.
+func defaultDataDir() string {
+	if os.Getuid() == 0 {
+		return "/var/lib/malote"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "malote")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "malote-data"
+	}
+	return filepath.Join(home, ".local", "share", "malote")
+}
+
+// connection is how a shell on this machine reaches a running malote.
+type connection struct {
+	Endpoint        string
+	Region          string
+	AccessKeyID     string
+	SecretAccessKey string
+}
+
+// controlSocket is where a running malote talks to its own user alone: the socket is
+// his, with mode 0600, in a directory of mode 0700.
+func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
+
+// serveControl answers on the control socket until ctx ends. The functions may be called
+// at any time.
+func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect func(context.Context) (*connection, error), rotateSeal func(context.Context) error) (wait func(), err error) {
+	path := controlSocket(dataDir)
+	// A socket that a killed process left is in the way; the store's lock says that nobody uses it.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening on the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /connection", func(w http.ResponseWriter, r *http.Request) {
+		c, err := connect(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(c)
+	})
+	mux.HandleFunc("POST /seal/rotate", func(w http.ResponseWriter, r *http.Request) {
+		if err := rotateSeal(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("control socket ended", "err", err)
+		}
+	}()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		server.Close()
+	}()
+	return func() { <-stopped; <-done }, nil
+}
+
+// errNotRunning says that no malote answers for a data directory.
+var errNotRunning = errors.New("no malote runs on this data directory")
+
+// callControl asks the malote that runs on dataDir, or returns errNotRunning.
+func callControl(ctx context.Context, dataDir, method, path string) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", controlSocket(dataDir))
+		},
+	}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, method, "http://malote"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("the malote on %s belongs to another user: %w", dataDir, fs.ErrPermission)
+		}
+		return nil, errNotRunning
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, errors.New(string(bytes.TrimSpace(body)))
+	}
+	return body, nil
+}
+
+// localConnection asks the malote that runs on dataDir how to reach it.
+func localConnection(ctx context.Context, dataDir string) (*connection, error) {
+	body, err := callControl(ctx, dataDir, http.MethodGet, "/connection")
+	if err != nil {
+		return nil, err
+	}
+	c := new(connection)
+	return c, json.Unmarshal(body, c)
+}

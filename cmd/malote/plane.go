@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/malote/malote/audit"
+	"github.com/malote/malote/controlplane"
+	"github.com/malote/malote/keyring/seal"
+	"github.com/malote/malote/service/iam/directory"
+	"github.com/malote/malote/store"
+	"github.com/malote/malote/store/bolt"
+	"github.com/malote/malote/store/etcd"
+)
+
+// planeFlags say what a control plane in this process stands on.
+type planeFlags struct {
+	DataDir string `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	Store   string `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	Account string `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
+	Region  string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
+}
+
+// plane is a control plane in this process with what it stands on.
+type plane struct {
+	*controlplane.ControlPlane
+	dir   string
+	flags planeFlags
+	close []func() error
+
+	sealing sync.Mutex // one rotation at a time
+	key     *seal.File
+}
+
+// open starts it. An endpoint may be unknown yet ("").
+func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger) (_ *plane, err error) {
+	p := &plane{dir: dataDirOr(f.DataDir), flags: f}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	backing, err := f.openStore(ctx, p.dir)
+	if err != nil {
+		return nil, err
+	}
+	// Closing the keyring closes the store, but the control plane may not open.
+	p.close = append(p.close, backing.Close)
+	p.key = seal.NewFile(filepath.Join(p.dir, rootKeyFile))
+	records, err := audit.Open(filepath.Join(p.dir, "audit.log"), audit.Options{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	p.close = append(p.close, records.Close)
+	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
+		Store: backing, Seal: p.key, Audit: records, Endpoint: endpoint, Log: log,
+		Bootstrap: directory.BootstrapConfig{
+			Account:          f.Account,
+			AdminAccessKeyID: os.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), AdminSecretAccessKey: os.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"),
+			RootAccessKeyID: os.Getenv("MALOTE_ROOT_ACCESS_KEY_ID"), RootSecretAccessKey: os.Getenv("MALOTE_ROOT_SECRET_ACCESS_KEY"),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.close = append(p.close, p.ControlPlane.Close)
+	return p, nil
+}
+
+const rootKeyFile = "root.key"
+
+// openStore opens the file in dir, or the cluster.
+func (f planeFlags) openStore(ctx context.Context, dir string) (store.Store, error) {
+	if f.Store == "" {
+		return bolt.Open(filepath.Join(dir, "malote.db"))
+	}
+	u, err := url.Parse(f.Store)
+	if err != nil || u.Scheme != "etcd" || u.Host == "" {
+		return nil, &usageError{fmt.Errorf("--store %q: want etcd://HOST:PORT[,HOST:PORT][/PREFIX]", f.Store)}
+	}
+	var endpoints []string
+	for _, host := range strings.Split(u.Host, ",") {
+		endpoints = append(endpoints, "http://"+host)
+	}
+	return etcd.Open(ctx, etcd.Config{Endpoints: endpoints, Prefix: strings.TrimPrefix(u.Path, "/")})
+}
+
+// Close ends everything in reverse.
+func (p *plane) Close() error {
+	var all error
+	for i := len(p.close) - 1; i >= 0; i-- {
+		all = errors.Join(all, p.close[i]())
+	}
+	p.close = nil
+	return all
+}
+
+// connection is what a shell on this machine needs; endpoint may differ from what others use.
+func (p *plane) connection(ctx context.Context, endpoint string) (*connection, error) {
+	key, err := p.AdminKey(ctx, p.flags.Account)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{endpoint, p.flags.Region, key.ID, key.Secret}, nil
+}
+
+// logger writes to stderr at the level that a flag names.
+func (p *program) logger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, &usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: l})), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/malote/malote/engine"
+	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/gateway"
+)
+
+// serveFlags are those of commands that listen.
+type serveFlags struct {
+	planeFlags     `embed:""`
+	Listen         string `help:"Address to listen on." env:"MALOTE_LISTEN" default:"127.0.0.1:4510"`
+	TLSCert        string `name:"tls-cert" help:"Certificate chain, PEM. Read again when it changes." env:"MALOTE_TLS_CERT" placeholder:"FILE"`
+	TLSKey         string `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
+	AllowPlainHTTP bool   `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
+	LogLevel       string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
+}
+
+type serverCommand struct {
+	serveFlags `embed:""`
+}
+
+func (serverCommand) Help() string {
+	return `The first start makes an account and a user admin in it, and prints admin's access
+key once; MALOTE_ADMIN_ACCESS_KEY_ID and MALOTE_ADMIN_SECRET_ACCESS_KEY choose it.
+MALOTE_ROOT_ACCESS_KEY_ID and MALOTE_ROOT_SECRET_ACCESS_KEY give root one instead.
+
+    malote server --listen 0.0.0.0:4510 --tls-cert cert.pem --tls-key key.pem`
+}
+
+func (c *serverCommand) Run(ctx context.Context, p *program) error {
+	return c.serve(ctx, p, nil)
+}
+
+type upCommand struct {
+	serveFlags  `embed:""`
+	engineFlags `embed:""`
+}
+
+func (upCommand) Help() string {
+	return serverCommand{}.Help() + `
+
+malote up runs an engine as well, on this machine's Docker:
+
+    malote up &
+    eval "$(malote env)"
+    aws ecs run-task --task-definition shop`
+}
+
+func (c *upCommand) Run(ctx context.Context, p *program) error {
+	return c.serve(ctx, p, func(ctx context.Context, plane *plane, log *slog.Logger) error {
+		e, err := c.engine(engine.Config{
+			AWS: aws.Config{
+				Region: c.Region, BaseEndpoint: aws.String("http://malote"),
+				Credentials: plane.Instance(c.Account, "up"),
+				HTTPClient:  httpClient(gateway.Transport(plane.Handler)),
+			},
+			Cluster:  c.Cluster,
+			StateDir: plane.dir,
+			API:      plane.Handler,
+			Log:      log,
+		})
+		if err != nil {
+			return err
+		}
+		return e.Run(ctx)
+	})
+}
+
+// serve runs the control plane, and beside it whatever else, until ctx ends.
+func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.Context, *plane, *slog.Logger) error) (err error) {
+	log, err := p.logger(f.LogLevel)
+	if err != nil {
+		return err
+	}
+	server, err := gateway.Listen(ctx, gateway.ListenConfig{Addr: f.Listen, CertFile: f.TLSCert, KeyFile: f.TLSKey, AllowPlain: f.AllowPlainHTTP, Log: log})
+	if errors.Is(err, gateway.ErrPlain) {
+		return &hintError{err, "--tls-cert and --tls-key give a certificate, --allow-plain-http allows it"}
+	}
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	plane, err := f.open(ctx, server.URL(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plane.Close()) }()
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wait, err := serveControl(ctx, plane.dir, log,
+		func(ctx context.Context) (*connection, error) { return plane.connection(ctx, server.URL()) }, plane.rotateSeal)
+	if err != nil {
+		return err
+	}
+	defer wait()
+	defer stop()
+	if plane.Made != nil && plane.Made.AccessKeyID != "" {
+		fmt.Fprintf(p.stderr, "malote: account %s is new; its user admin has this access key, which is not shown again:\nmalote:   AWS_ACCESS_KEY_ID=%s\nmalote:   AWS_SECRET_ACCESS_KEY=%s\n",
+			f.Account, plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
+	}
+	fmt.Fprintf(p.stderr, "malote: listening on %s\nmalote: hint: eval \"$(malote env%s)\"\n", server.URL(), f.dataDirFlag())
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx, plane.Handler) })
+	if beside != nil {
+		group.Go(func() error { return beside(ctx, plane, log) })
+	}
+	return group.Wait()
+}
+
+// dataDirFlag repeats --data-dir where it is needed.
+func (f *serveFlags) dataDirFlag() string {
+	if f.DataDir == "" || os.Getenv("MALOTE_DATA_DIR") != "" {
+		return ""
+	}
+	return " --data-dir " + f.DataDir
+}
+
+// engineFlags are those of commands that run tasks.
+type engineFlags struct {
+	Cluster      string `help:"ECS cluster that this host belongs to." env:"MALOTE_CLUSTER" default:"default"`
+	DockerHost   string `help:"Docker's address. Default: Docker's own." env:"DOCKER_HOST" placeholder:"URL"`
+	RuntimeDir   string `help:"Sockets and volumes of running tasks. Empty after a boot is fine." env:"MALOTE_RUNTIME_DIR" default:"/run/malote"`
+	Init         string `help:"malote-init. Default: beside malote." env:"MALOTE_INIT" placeholder:"FILE"`
+	PullBehavior string `help:"When images are pulled: default, always, once or prefer-cached, as ECS_IMAGE_PULL_BEHAVIOR." env:"ECS_IMAGE_PULL_BEHAVIOR" default:"prefer-cached"`
+}
+
+// engine makes one; the rest of c is the caller's.
+func (f *engineFlags) engine(c engine.Config) (*engine.Engine, error) {
+	client, err := docker.New(f.DockerHost)
+	if err != nil {
+		return nil, err
+	}
+	c.Docker = client
+	if c.InitPath = f.Init; c.InitPath == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		c.InitPath = filepath.Join(filepath.Dir(self), "malote-init")
+	}
+	if _, err := os.Stat(c.InitPath); err != nil {
+		return nil, &hintError{fmt.Errorf("malote-init, the first process of containers: %w", err), "put it beside malote, or name it with --init"}
+	}
+	if c.Dir == "" {
+		c.Dir = f.RuntimeDir
+	}
+	c.PullBehavior = engine.PullBehavior(f.PullBehavior)
+	return engine.New(c)
+}
+
+// httpClient has no timeout: streams stay open, and the SDK bounds single calls by context.
+func httpClient(transport http.RoundTripper) *http.Client { return &http.Client{Transport: transport} }

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/inject"
+)
+
+type verifyCommand struct {
+	TaskDefinition string `arg:"" name:"taskdef" help:"A task definition file." type:"existingfile"`
+	JSON           bool   `name:"json" help:"Print JSON, one object a line."`
+	connectFlags   `embed:""`
+}
+
+func (verifyCommand) Help() string {
+	return `For each value that the file asks for: is it there, in that version, with that JSON
+key; may its role read it; and if not, which statement says so. Exits with 1 when any
+value cannot be resolved. You need to be allowed iam:SimulatePrincipalPolicy; what you
+may not read yourself is said not to be checked.
+
+    malote verify task.json`
+}
+
+// finding is what verify says of one need.
+type finding struct {
+	Container string
+	For       string
+	ValueFrom string
+	Role      string   `json:",omitempty"`
+	Version   string   `json:",omitempty"`
+	Problems  []string `json:",omitempty"`
+	Unchecked []string `json:",omitempty"` // what the user may not find out
+}
+
+func (c *verifyCommand) Run(ctx context.Context, p *program) error {
+	definition, err := readDefinition(c.TaskDefinition)
+	if err != nil {
+		return err
+	}
+	cfg, done, err := c.connect(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer done()
+	needs, err := needsOf(definition, cfg.Region)
+	if err != nil {
+		return err
+	}
+	v := &verifier{cfg: cfg, account: accountOf(definition), trusts: map[string]error{}}
+	failed := 0
+	for _, n := range needs {
+		f := v.check(ctx, n)
+		if len(f.Problems) > 0 {
+			failed++
+		}
+		if err := c.print(p, f); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d values cannot be resolved", failed, len(needs))
+	}
+	return nil
+}
+
+func (c *verifyCommand) print(p *program, f finding) error {
+	if c.JSON {
+		return json.NewEncoder(p.stdout).Encode(f)
+	}
+	state := "ok  "
+	if len(f.Problems) > 0 {
+		state = "FAIL"
+	}
+	_, err := fmt.Fprintf(p.stdout, "%s %s %s ← %s", state, f.Container, f.For, f.ValueFrom)
+	if f.Version != "" {
+		fmt.Fprintf(p.stdout, " (version %s)", f.Version)
+	}
+	if f.Role != "" {
+		fmt.Fprintf(p.stdout, " by %s", f.Role)
+	}
+	fmt.Fprintln(p.stdout)
+	for _, problem := range f.Problems {
+		fmt.Fprintf(p.stdout, "       %s\n", problem)
+	}
+	for _, unchecked := range f.Unchecked {
+		fmt.Fprintf(p.stdout, "       not checked: %s\n", unchecked)
+	}
+	return err
+}
+
+// verifier asks the control plane with the user's own rights.
+type verifier struct {
+	cfg     aws.Config
+	account string
+	trusts  map[string]error // by role: nil when ECS may assume it
+}
+
+func (v *verifier) check(ctx context.Context, n need) finding {
+	f := finding{Container: n.container, For: n.as, ValueFrom: n.ref.ValueFrom, Role: n.role}
+	if n.role == "" {
+		f.Problems = append(f.Problems, "the task definition names no role to read it with")
+	} else {
+		v.checkTrust(ctx, n.role, &f)
+	}
+	v.checkValue(ctx, n, &f)
+	if n.role != "" {
+		v.checkRights(ctx, n, &f)
+	}
+	return f
+}
+
+// checkTrust finds out whether ECS can assume the role.
+func (v *verifier) checkTrust(ctx context.Context, role string, f *finding) {
+	err, known := v.trusts[role]
+	if !known {
+		err = v.trust(ctx, role)
+		v.trusts[role] = err
+	}
+	if err == nil {
+		return
+	}
+	if isDenied(err) {
+		f.Unchecked = append(f.Unchecked, "whether ECS may assume the role: "+err.Error())
+		return
+	}
+	f.Problems = append(f.Problems, err.Error())
+}
+
+func (v *verifier) trust(ctx context.Context, role string) error {
+	out, err := iam.NewFromConfig(v.cfg).GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(roleName(role))})
+	if missing := new(types.NoSuchEntityException); errors.As(err, &missing) {
+		return fmt.Errorf("the role %s does not exist; malote run --grant makes it", role)
+	}
+	if err != nil {
+		return err
+	}
+	document, err := url.PathUnescape(aws.ToString(out.Role.AssumeRolePolicyDocument))
+	if err != nil {
+		return fmt.Errorf("reading the trust policy of %s: %w", role, err)
+	}
+	if !strings.Contains(document, "ecs-tasks.amazonaws.com") {
+		return fmt.Errorf("the role %s cannot be assumed for a task: no statement of its trust policy names ecs-tasks.amazonaws.com", role)
+	}
+	return nil
+}
+
+// checkValue resolves the reference with the user's rights, for what only the value tells:
+// that the version and the JSON key exist and the key is enabled.
+func (v *verifier) checkValue(ctx context.Context, n need, f *finding) {
+	if n.registry {
+		if _, err := inject.RegistryCredentials(ctx, v.cfg, n.ref.ID); err != nil {
+			f.say(err)
+		}
+		return
+	}
+	resolver := inject.Resolver{Config: v.cfg}
+	values, err := resolver.Resolve(ctx, []inject.Ref{n.ref})
+	if err != nil {
+		f.say(err)
+		return
+	}
+	f.Version = values[n.ref.ValueFrom].VersionID
+}
+
+// say tells a problem from what the user may not see.
+func (f *finding) say(err error) {
+	if isDenied(err) {
+		f.Unchecked = append(f.Unchecked, "the value itself: "+err.Error())
+		return
+	}
+	f.Problems = append(f.Problems, err.Error())
+}
+
+// checkRights asks what the role may do.
+func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
+	if n.ref.Service == inject.ParameterStore {
+		parameter := parameterARN(n.ref, v.account)
+		v.simulate(ctx, f, n.role, "ssm:GetParameters", parameter, "", nil)
+		if secret, ok := n.reference(v.account); ok {
+			v.secretRights(ctx, n, secret, f)
+			return
+		}
+		client := ssm.NewFromConfig(v.cfg, func(o *ssm.Options) { o.Region = n.ref.Region })
+		out, err := client.DescribeParameters(ctx, &ssm.DescribeParametersInput{ParameterFilters: []ssmtypes.ParameterStringFilter{
+			{Key: aws.String("Name"), Option: aws.String("Equals"), Values: []string{parameterName(parameter)}},
+		}})
+		if err == nil && len(out.Parameters) == 1 && out.Parameters[0].Type == ssmtypes.ParameterTypeSecureString {
+			v.keyRights(ctx, n, aws.ToString(out.Parameters[0].KeyId), "ssm", f)
+		}
+		return
+	}
+	v.secretRights(ctx, n, n.ref.ID, f)
+}
+
+// secretRights asks for a secret and the key that it is under.
+func (v *verifier) secretRights(ctx context.Context, n need, id string, f *finding) {
+	client := secretsmanager.NewFromConfig(v.cfg, func(o *secretsmanager.Options) { o.Region = n.ref.Region })
+	secret, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		if isDenied(err) {
+			f.Unchecked = append(f.Unchecked, "the role's rights: "+err.Error())
+		}
+		return // that it does not exist has been said
+	}
+	resourcePolicy := ""
+	if policy, err := client.GetResourcePolicy(ctx, &secretsmanager.GetResourcePolicyInput{SecretId: secret.ARN}); err == nil {
+		resourcePolicy = aws.ToString(policy.ResourcePolicy)
+	}
+	v.simulate(ctx, f, n.role, "secretsmanager:GetSecretValue", *secret.ARN, resourcePolicy, nil)
+	v.keyRights(ctx, n, aws.ToString(secret.KmsKeyId), "secretsmanager", f)
+}
+
+// keyRights asks for a customer-managed key; AWS's own let the service's callers through.
+func (v *verifier) keyRights(ctx context.Context, n need, id, service string, f *finding) {
+	if id == "" || strings.HasPrefix(id, "alias/aws/") {
+		return
+	}
+	client := kms.NewFromConfig(v.cfg, func(o *kms.Options) { o.Region = n.ref.Region })
+	key, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
+	if err != nil {
+		f.Unchecked = append(f.Unchecked, "the KMS key "+id+": "+err.Error())
+		return
+	}
+	if key.KeyMetadata.KeyManager != kmstypes.KeyManagerTypeCustomer {
+		return
+	}
+	keyPolicy := ""
+	if policy, err := client.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: key.KeyMetadata.KeyId}); err == nil {
+		keyPolicy = aws.ToString(policy.Policy)
+	}
+	v.simulate(ctx, f, n.role, "kms:Decrypt", *key.KeyMetadata.Arn, keyPolicy, map[string]string{
+		"kms:ViaService": service + "." + n.ref.Region + ".amazonaws.com", "kms:CallerAccount": v.account,
+	})
+}
+
+// simulate asks IAM whether role may do action, and says which statement forbids it.
+func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resource, resourcePolicy string, keys map[string]string) {
+	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &role, ActionNames: []string{action}, ResourceArns: []string{resource}}
+	if resourcePolicy != "" {
+		in.ResourcePolicy, in.CallerArn = &resourcePolicy, &role
+	}
+	for key, value := range keys {
+		in.ContextEntries = append(in.ContextEntries, types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: types.ContextKeyTypeEnumString, ContextKeyValues: []string{value}})
+	}
+	out, err := iam.NewFromConfig(v.cfg).SimulatePrincipalPolicy(ctx, in)
+	if missing := new(types.NoSuchEntityException); errors.As(err, &missing) {
+		return // said already
+	}
+	if err != nil {
+		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+err.Error())
+		return
+	}
+	for _, result := range out.EvaluationResults {
+		if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
+			continue
+		}
+		f.Problems = append(f.Problems, fmt.Sprintf("%s may not %s on %s: %s", role, action, resource, because(result)))
+	}
+}
+
+// because names the statement of a decision, or says that none allows it.
+func because(result types.EvaluationResult) string {
+	if result.EvalDecision != types.PolicyEvaluationDecisionTypeExplicitDeny {
+		return "no statement of its policies allows it"
+	}
+	for _, s := range result.MatchedStatements {
+		where := "policy " + aws.ToString(s.SourcePolicyId)
+		if s.StartPosition != nil {
+			where += fmt.Sprintf(", line %d", s.StartPosition.Line)
+		}
+		return "a statement denies it (" + where + ")"
+	}
+	return "a statement denies it"
+}
+
+func parameterName(parameter string) string {
+	_, name, _ := strings.Cut(parameter, ":parameter")
+	if strings.Count(name, "/") == 1 {
+		name = strings.TrimPrefix(name, "/")
+	}
+	return name
+}
+
+// isDenied says whether an error is a refusal to the user himself.
+func isDenied(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
+}
