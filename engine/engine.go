@@ -75,6 +75,8 @@ type Config struct {
 	// StopOnExit stops all tasks, in order, when Run's context ends. Without it they
 	// go on, and the next engine of the same name finds them.
 	StopOnExit bool
+	// MetadataNetwork is the bridge of 169.254.170.2; another one is for tests.
+	MetadataNetwork docker.Network
 	// NoMetadata serves neither metadata nor task role credentials at 169.254.170.2.
 	NoMetadata bool
 	// Output, if set, gets each line that containers write.
@@ -253,7 +255,12 @@ func (e *Engine) Shutdown(reason string) error {
 	for _, t := range e.all() {
 		<-t.over
 	}
-	return e.Close()
+	if err := e.Close(); err != nil {
+		return err
+	}
+	// With no task there is no socket; a tmpfs that was mounted for them goes too.
+	unix.Unmount(filepath.Join(e.Dir, "sockets"), unix.MNT_DETACH)
+	return nil
 }
 
 func (e *Engine) all() []*task {

@@ -2,38 +2,173 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/malote/malote/acs"
+	"github.com/malote/malote/engine/logs"
+	"github.com/malote/malote/engine/metadata"
 )
 
-type extras struct{}
+// extras are what serves containers besides Docker and the shim.
+type extras struct {
+	metadata  *metadata.Server // nil: none, or another engine of this host has the address
+	forwarder *logs.Forwarder
+}
 
-func (e *Engine) startExtras(ctx context.Context) error { return nil }
-func (e *Engine) closeExtras()                          {}
+func (e *Engine) startExtras(ctx context.Context) error {
+	var err error
+	if e.forwarder, err = logs.New(logs.Config{Dir: filepath.Join(e.Dir, "logs"), Log: e.log}); err != nil {
+		return fmt.Errorf("starting the log forwarder: %w", err)
+	}
+	if e.NoMetadata {
+		return nil
+	}
+	key, err := metadata.Key(filepath.Join(e.StateDir, "metadata.key"))
+	if err != nil {
+		return err
+	}
+	e.metadata, err = metadata.Start(ctx, metadata.Config{Docker: e.docker, Key: key, Network: e.MetadataNetwork, API: e.API, Log: e.log, Now: e.Now})
+	if errors.Is(err, unix.EADDRINUSE) {
+		e.log.Warn("tasks with a task role cannot run here", "err", err)
+		e.metadata, err = nil, nil
+	}
+	return err
+}
+
+func (e *Engine) closeExtras() {
+	if e.metadata != nil {
+		if err := e.metadata.Close(); err != nil {
+			e.log.Warn("closing the metadata endpoint", "err", err)
+		}
+	}
+	if e.forwarder == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := e.forwarder.Close(ctx); err != nil {
+		e.log.Error("closing the log forwarder", "err", err)
+	}
+}
+
+// open begins to serve a task.
+func (t *task) open() {
+	e := t.engine
+	if e.metadata == nil {
+		if t.application != nil && !e.NoMetadata && t.broken == "" {
+			t.broken = "TaskFailedToStart: the task has a task role, whose credentials this engine cannot serve: another engine of this host has 169.254.170.2"
+		}
+		return
+	}
+	work := *t.work
+	work.TaskRole = t.application
+	t.served = e.metadata.Open(&work, t.metadataStatus)
+}
 
 // refresh passes on fresh credentials of a task's role.
-func (e *Engine) refresh(t *task, application *acs.Credentials) {}
+func (e *Engine) refresh(t *task, application *acs.Credentials) {
+	if t.served != nil && application != nil {
+		t.served.SetCredentials(application)
+	}
+}
 
 // announce tells those who want to know what a task has come to.
-func (e *Engine) announce(t *task, r Report) {
+func (e *Engine) announce(r Report) {
 	if e.Changed != nil {
 		e.Changed(r)
 	}
 }
 
 // retire ends what is served for a task.
-func (e *Engine) retire(t *task) {}
+func (t *task) retire() {
+	if t.served != nil {
+		t.served.Close()
+	}
+}
 
-// attach puts a container where it reaches 169.254.170.2.
-func (e *Engine) attach(ctx context.Context, t *task, name, id string) error { return nil }
+func (t *task) metadataStatus() metadata.Status {
+	r := t.final()
+	s := metadata.Status{Desired: "RUNNING", Known: known(r.Status), PullStarted: r.PullStarted, PullStopped: r.PullStopped, ExecutionEnded: r.ExecutionStopped, Containers: map[string]metadata.ContainerStatus{}}
+	if r.StopCode != "" {
+		s.Desired = "STOPPED"
+	}
+	for _, c := range r.Containers {
+		status := known(c.Status)
+		if c.Status == types.DesiredStatusPending && c.ID != "" {
+			status = "CREATED"
+		}
+		s.Containers[c.Name] = metadata.ContainerStatus{Desired: s.Desired, Known: status, Restarts: c.Restarts}
+	}
+	return s
+}
+
+func known(s types.DesiredStatus) string {
+	if s == types.DesiredStatusPending || s == "" {
+		return "NONE"
+	}
+	return string(s)
+}
+
+// reaches reports whether a container has a way to 169.254.170.2.
+func (t *task) reaches(def types.ContainerDefinition) bool {
+	return t.served != nil && networkMode(t.work) != types.NetworkModeNone && !aws.ToBool(def.DisableNetworking)
+}
+
+// attach puts a container that has a network of its own where it reaches 169.254.170.2.
+func (t *task) attach(ctx context.Context, id string) error {
+	if t.served == nil {
+		return nil
+	}
+	network := t.engine.MetadataNetwork.Name
+	if network == "" {
+		network = metadata.Network().Name
+	}
+	return t.engine.docker.Connect(ctx, network, id)
+}
+
+// introduce says which of Docker's containers are the task's, so that they are served.
+func (t *task) introduce() {
+	if t.served == nil {
+		return
+	}
+	t.mu.Lock()
+	ids, pause := maps.Clone(t.ids), t.pause
+	t.mu.Unlock()
+	for _, def := range t.defs {
+		name := aws.ToString(def.Name)
+		id := ids[name]
+		if id == "" || !t.reaches(def) {
+			continue
+		}
+		switch networkMode(t.work) {
+		case types.NetworkModeHost:
+			t.served.Container(name).Bind(id, "")
+		case types.NetworkModeAwsvpc:
+			t.served.Container(name).Bind(id, pause)
+		default:
+			t.served.Container(name).Bind(id, id)
+		}
+	}
+}
 
 // environment is what the engine itself tells a container.
-func (t *task) environment(name string) []string {
-	env := []string{"AWS_EXECUTION_ENV=AWS_ECS_EC2"}
-	if r := t.work.Region; r != "" {
-		env = append(env, "AWS_REGION="+r, "AWS_DEFAULT_REGION="+r)
+func (t *task) environment(def types.ContainerDefinition) []string {
+	var env []string
+	if t.reaches(def) {
+		env = t.served.Container(aws.ToString(def.Name)).Env()
+	} else {
+		env = []string{"AWS_EXECUTION_ENV=AWS_ECS_EC2"}
+		if r := t.work.Region; r != "" {
+			env = append(env, "AWS_REGION="+r, "AWS_DEFAULT_REGION="+r)
+		}
 	}
 	if u := t.engine.ContainerEndpoint; u != "" {
 		env = append(env, "AWS_ENDPOINT_URL="+u)
@@ -41,20 +176,45 @@ func (t *task) environment(name string) []string {
 	return env
 }
 
-// logging says where a container's output goes.
-func (t *task) logging(i int, r *resolved) (logConfig, error) {
-	l := t.defs[i].LogConfiguration
+// logging says where a container's output goes. With secretOptions that is the
+// engine's forwarder; else Docker's driver of the name. awslogs stays with Docker while
+// there is no logs service.
+func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, error) {
+	def := t.defs[i]
+	l := def.LogConfiguration
 	if l == nil {
 		return logConfig{}, nil
 	}
-	driver := string(l.LogDriver)
-	options := map[string]string{}
-	for k, v := range l.Options {
-		options[k] = v
+	driver, name := string(l.LogDriver), aws.ToString(def.Name)
+	if !hasSecretOptions(def) {
+		if l.LogDriver == types.LogDriverAwslogs {
+			t.log.Warn("there is no logs service yet: the container's output stays with Docker", "container", name)
+			return logConfig{"json-file", map[string]string{"max-size": "10m", "max-file": "3"}, map[string]string{labelLogDriver: driver}}, nil
+		}
+		options := maps.Clone(l.Options)
+		if options["mode"] == "non-blocking" && options["max-buffer-size"] == "" {
+			options["max-buffer-size"] = "10m"
+		}
+		return logConfig{driver: driver, options: options}, nil
 	}
-	if driver == "awslogs" {
-		t.log.Warn("there is no logs service yet: the container's output stays with Docker", "container", aws.ToString(t.defs[i].Name))
-		return logConfig{"json-file", map[string]string{"max-size": "10m", "max-file": "3"}, map[string]string{labelLogDriver: driver}}, nil
+	secrets := map[string]string{}
+	for option, v := range r.options(name) {
+		secrets[option] = v.Reveal()
 	}
-	return logConfig{driver: driver, options: options}, nil
+	spec := logs.Spec{Driver: driver, Options: l.Options, Secrets: secrets, Mask: r.values()}
+	if output := t.engine.Output; output != nil {
+		spec.Output = func(stream string, line []byte) {
+			output(Line{TaskARN: t.work.ARN, Container: name, Stream: stream, Text: line})
+		}
+	}
+	stream, err := t.engine.forwarder.Open(ctx, endpointName(t.work.ARN, i), spec)
+	if err != nil {
+		return logConfig{}, fmt.Errorf("container %s: %w", name, err)
+	}
+	t.mu.Lock()
+	t.streams = append(t.streams, stream)
+	t.mu.Unlock()
+	out := logConfig{labels: map[string]string{labelLogDriver: driver}}
+	out.driver, out.options = stream.Docker()
+	return out, nil
 }

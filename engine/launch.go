@@ -35,12 +35,12 @@ func (t *task) prepare() error {
 		t.binds[aws.ToString(v.Name)] = source
 		t.mu.Unlock()
 	}
-	if !needsPause(t.work) {
-		return nil
+	if needsPause(t.work) {
+		if err := t.preparePause(); err != nil {
+			return fmt.Errorf("CannotStartContainerError: ContainerNetworkingError: the container that holds the task's shared namespaces: %w", err)
+		}
 	}
-	if err := t.preparePause(); err != nil {
-		return fmt.Errorf("ContainerNetworkingError: the container that holds the task's shared namespaces: %w", err)
-	}
+	t.introduce() // containers that were found
 	return nil
 }
 
@@ -74,7 +74,7 @@ func (t *task) preparePause() error {
 		return err
 	}
 	if networkMode(t.work) == types.NetworkModeAwsvpc {
-		if err := e.attach(ctx, t, pauseName, id); err != nil {
+		if err := t.attach(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -327,10 +327,10 @@ func (t *task) create(i int) (id string, err error) {
 		s.volumes[k] = v
 	}
 	t.mu.Unlock()
-	s.env = t.environment(name)
+	s.env = t.environment(def)
 	s.secrets = resolved.env(name)
 	s.versions = resolved.versionsOf(name)
-	if s.log, err = t.logging(i, resolved); err != nil {
+	if s.log, err = t.logging(ctx, i, resolved); err != nil {
 		return "", fmt.Errorf("CannotCreateContainerError: %w", err)
 	}
 	if len(s.secrets) > 0 {
@@ -364,10 +364,11 @@ func (t *task) create(i int) (id string, err error) {
 		}
 	}
 	if mode := networkMode(t.work); mode == types.NetworkModeBridge && !aws.ToBool(def.DisableNetworking) {
-		if err := e.attach(ctx, t, name, id); err != nil {
-			return id, fmt.Errorf("ContainerNetworkingError: %w", err)
+		if err := t.attach(ctx, id); err != nil {
+			return id, fmt.Errorf("CannotCreateContainerError: ContainerNetworkingError: %w", err)
 		}
 	}
+	t.introduce()
 	return id, nil
 }
 
@@ -401,6 +402,8 @@ func (t *task) start(i int) ([]types.NetworkBinding, error) {
 	id := t.id(name)
 	ctx, cancel := context.WithTimeout(t.ctx, startTimeout)
 	defer cancel()
+	// Docker notes a container's start after its first words may have been written.
+	since := time.Now()
 	if err := e.docker.Start(ctx, id); err != nil {
 		return nil, fmt.Errorf("CannotStartContainerError: %w", err)
 	}
@@ -411,7 +414,7 @@ func (t *task) start(i int) ([]types.NetworkBinding, error) {
 		}
 		return nil, fmt.Errorf("CannotInspectContainerError: %w", err)
 	}
-	t.follow(name, c)
+	t.follow(t.defs[i], c, since)
 	found := c.Ports
 	if networkMode(t.work) == types.NetworkModeAwsvpc && len(t.defs[i].PortMappings) > 0 {
 		if p, err := e.docker.Inspect(ctx, t.pauseID()); err == nil {
@@ -428,13 +431,14 @@ func (t *task) start(i int) ([]types.NetworkBinding, error) {
 }
 
 // follow passes on what a container writes from its start to its end.
-func (t *task) follow(name string, c *docker.Container) {
+func (t *task) follow(def types.ContainerDefinition, c *docker.Container, since time.Time) {
+	name := aws.ToString(def.Name)
 	output := t.engine.Output
-	if output == nil || c.LogDriver == "none" {
+	if output == nil || c.LogDriver == "none" || hasSecretOptions(def) {
 		return
 	}
 	t.followers.Go(func() {
-		err := t.engine.docker.Logs(t.ctx, c.ID, c.Tty, c.Started, func(stream string, line []byte) {
+		err := t.engine.docker.Logs(t.ctx, c.ID, c.Tty, since, func(stream string, line []byte) {
 			output(Line{TaskARN: t.work.ARN, Container: name, Stream: stream, Text: line})
 		})
 		if err != nil && t.ctx.Err() == nil {

@@ -130,6 +130,11 @@ func (t *task) resolve() error {
 func (t *task) reopen(r *resolved) error {
 	for i, def := range t.defs {
 		name := aws.ToString(def.Name)
+		if t.id(name) != "" && hasSecretOptions(def) {
+			if _, err := t.logging(t.effort, i, r); err != nil {
+				return err
+			}
+		}
 		id, env := t.id(name), r.env(name)
 		if id == "" || len(env) == 0 || def.DockerLabels[labelSecrets] == dockerEnv {
 			continue

@@ -154,10 +154,10 @@ func TestAStopIsInReverseOrder(t *testing.T) {
 	e := w.start()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
+		defer cancel()
 		for _, line := range []string{"db: ready", "app: ready", "web: ready"} {
 			w.waitFor(line)
 		}
-		cancel()
 	}()
 	if _, err := e.RunTask(ctx, newTask(web, app, db)); err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestAStopThatIsIgnoredEndsInSIGKILL(t *testing.T) {
 	app.StopTimeout = aws.Int32(2)
 	e := w.start()
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { w.waitFor("app: up"); cancel() }()
+	go func() { defer cancel(); w.waitFor("app: up") }()
 	began := time.Now()
 	r, err := e.RunTask(ctx, newTask(app))
 	if err != nil {

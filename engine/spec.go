@@ -16,6 +16,7 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/shim"
 )
 
@@ -98,6 +99,11 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 		return no("proxyConfiguration")
 	case len(task.InferenceAccelerators) > 0:
 		return no("inferenceAccelerators")
+	}
+	if hasSecretOptions(def) {
+		if err := logs.Check(string(def.LogConfiguration.LogDriver)); err != nil {
+			return fmt.Errorf("container %s: secretOptions: %w", aws.ToString(def.Name), err)
+		}
 	}
 	for _, s := range def.DockerSecurityOptions {
 		if strings.HasPrefix(s, "credentialspec") {

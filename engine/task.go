@@ -16,6 +16,8 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/engine/logs"
+	"github.com/malote/malote/engine/metadata"
 	"github.com/malote/malote/engine/shim"
 )
 
@@ -37,6 +39,7 @@ type task struct {
 	actions   sync.WaitGroup
 	followers sync.WaitGroup // of logs
 	reports   *reporter
+	served    *metadata.Task // nil: no metadata
 
 	state  state // run's own
 	record *record
@@ -47,7 +50,7 @@ type task struct {
 	credentials chan struct{} // closed and replaced when they change
 	resolved    *resolved
 	endpoints   map[string]*shim.Endpoint // by container
-	closers     []func() error            // of log forwarding
+	streams     []*logs.Stream            // of log forwarding
 	ids         map[string]string         // Docker's, by container
 	images      map[string]*docker.Image
 	pause       string
@@ -107,6 +110,7 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 	} else {
 		rec.restore(t)
 	}
+	t.open()
 	return t
 }
 
@@ -205,7 +209,7 @@ func (t *task) advance(ev event) {
 	t.mu.Unlock()
 	if changed {
 		t.reports.changed(report)
-		t.engine.announce(t, report)
+		t.engine.announce(report)
 	}
 	for _, a := range actions {
 		t.actions.Go(func() { t.act(a) })
@@ -427,23 +431,21 @@ func (t *task) cleanup() {
 		t.sleep(wait)
 	}
 	t.mu.Lock()
-	endpoints, closers := t.endpoints, t.closers
-	t.endpoints, t.closers, t.resolved = map[string]*shim.Endpoint{}, nil, t.resolved.withoutValues()
+	endpoints, streams := t.endpoints, t.streams
+	t.endpoints, t.streams, t.resolved = map[string]*shim.Endpoint{}, nil, t.resolved.withoutValues()
 	t.mu.Unlock()
 	for _, e := range endpoints {
 		if err := e.Close(); err != nil {
 			t.log.Warn("closing a container's socket", "err", err)
 		}
 	}
-	for _, c := range closers {
-		if err := c(); err != nil {
-			t.log.Warn("closing a log", "err", err)
-		}
+	for _, s := range streams {
+		s.Close()
 	}
 	if err := t.engine.shim.Sweep(func(name string) bool { return !strings.HasPrefix(name, taskID(t.work.ARN)+"-") }); err != nil {
 		t.log.Warn("removing sockets", "err", err)
 	}
-	t.engine.retire(t)
+	t.retire()
 }
 
 // drain waits until all that the containers wrote was read.
