@@ -389,6 +389,20 @@ type request struct {
 	change                                  func(*http.Request) // after it was signed
 }
 
+// signedRequest is a request of alice's.
+func signedRequest(t testing.TB, ctx context.Context, method, url, service, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(body))
+	if err := v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: aliceKey, SecretAccessKey: aliceSecret}, r, hex.EncodeToString(sum[:]), service, "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func (q request) send(t testing.TB, base string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), cmpOr(q.method, "POST"), base+cmpOr(q.path, "/"), strings.NewReader(q.body))

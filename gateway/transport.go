@@ -46,6 +46,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			w.end(nil)
 		}()
+		// Whoever reads the answer is told that it was cancelled, whatever the handler does.
+		defer context.AfterFunc(r.Context(), func() { _ = w.bodyWrite.CloseWithError(r.Context().Err()) })()
 		t.handler.ServeHTTP(w, in)
 	}()
 
@@ -186,6 +188,9 @@ func (w *memoryWriter) deliver(body io.ReadCloser, length int64) {
 func (w *memoryWriter) end(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err == nil {
+		err = w.request.Context().Err()
+	}
 	if w.flushed {
 		_ = w.bodyWrite.CloseWithError(err)
 		return

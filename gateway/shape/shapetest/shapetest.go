@@ -114,12 +114,15 @@ func fill(random *rand.Rand, t *shape.Type, v reflect.Value, depth int) {
 			v.SetMapIndex(key, elem)
 		}
 	case shape.Struct:
+		filled := false
 		for i := range t.Fields {
 			f := &t.Fields[i]
-			if f.Type.Kind == shape.Document || random.IntN(3) == 0 {
+			last := i == len(t.Fields)-1 && !filled
+			if f.Type.Kind == shape.Document || random.IntN(3) == 0 && !last {
 				continue
 			}
 			fill(random, f.Type, v.Field(f.Index), depth+1)
+			filled = true
 		}
 	case shape.Union:
 		f := &t.Fields[random.IntN(len(t.Fields))]
