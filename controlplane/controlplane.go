@@ -49,7 +49,8 @@ type ControlPlane struct {
 	// Made is what the first start made and nobody knew before.
 	Made *directory.Bootstrapped
 
-	now func() time.Time
+	now       func() time.Time
+	endUpkeep func() // and wait for it
 }
 
 // Open starts a control plane. Close it when done.
@@ -71,8 +72,8 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	authorizer := authz.New(authz.Config{Policies: people, Audit: c.Audit, Now: c.Now})
 
-	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Now: c.Now, Log: c.Log})
-	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
+	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
+	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Now: c.Now})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
@@ -95,8 +96,38 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, errors.Join(err, people.Close())
 	}
-	return &ControlPlane{handler, services, people, ring, made, c.Now}, nil
+	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		maintain(upkeep, c.Log, map[string]func(context.Context) error{
+			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
+			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
+		})
+	}()
+	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); <-done }}, nil
+}
+
+// maintain does every minute, and once more at the end, what time has made due.
+func maintain(ctx context.Context, log *slog.Logger, jobs map[string]func(context.Context) error) {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			ended = true
+		}
+		for service, job := range jobs {
+			if err := job(context.WithoutCancel(ctx)); err != nil {
+				log.Error("upkeep failed", "service", service, "err", err)
+			}
+		}
+	}
 }
 
 // Close ends what runs in the background. The store and the audit stay open.
-func (c *ControlPlane) Close() error { return c.Directory.Close() }
+func (c *ControlPlane) Close() error {
+	c.endUpkeep()
+	return c.Directory.Close()
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -80,12 +81,12 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput) (*kms.C
 	k := newKey(request.Principal.Account, request.Region, s.now())
 	k.Description = aws.ToString(in.Description)
 	k.Tags = tags
-	k.Policy = defaultPolicy(k.Account)
+	k.Policy = attached.Policy{Text: defaultPolicy(k.Account)}
 	if in.Policy != nil {
-		if err := checkPolicy(request, *in.Policy, k, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		var err error
+		if k.Policy, err = s.newPolicy(ctx, *in.Policy, k, in.BypassPolicyLockoutSafetyCheck); err != nil {
 			return nil, err
 		}
-		k.Policy = *in.Policy
 	}
 
 	err := s.store.Update(ctx, func(tx store.Tx) error { return s.keys.Put(tx, k.path(), k) })

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/malote/malote/service/attached"
 )
 
 // testKey has a fixed id, and material made for the occasion.
 func testKey() *key {
 	k := newKey("123456789012", "us-east-1", time.Unix(0, 0))
 	k.ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
-	k.Policy = defaultPolicy(k.Account)
+	k.Policy = attached.Policy{Text: defaultPolicy(k.Account)}
 	return k
 }
 

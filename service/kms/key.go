@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -37,7 +38,7 @@ type key struct {
 	State       types.KeyState // Enabled, Disabled or PendingDeletion
 	Deletion    time.Time      `json:",omitzero"`
 	Manager     types.KeyManagerType
-	Policy      string
+	Policy      attached.Policy
 	Tags        []tag    `json:",omitempty"` // in order of insertion
 	Aliases     []string `json:",omitempty"` // with "alias/", sorted
 	Materials   []material
@@ -88,7 +89,7 @@ func (k *key) UnmarshalJSON(data []byte) error {
 }
 
 func (k *key) compile() (*compiled, error) {
-	document, err := policy.Parse(policy.Key, []byte(k.Policy))
+	document, err := k.Policy.Compile(policy.Key)
 	if err != nil {
 		return nil, fmt.Errorf("policy of %s: %w", k.arn(), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
@@ -78,7 +79,7 @@ func TestCreateKey(t *testing.T) {
 		{"duplicate tags", &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("")}, {TagKey: aws.String("a"), TagValue: aws.String("")}}}, "TagException", "Duplicate tag keys"},
 		{"reserved tag", &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("AWS:x"), TagValue: aws.String("")}}}, "TagException", "Tags beginning with aws: are reserved"},
 		{"no policy", &kms.CreateKeyInput{Policy: aws.String("nonsense")}, "MalformedPolicyDocumentException", " "},
-		{"policy that locks out", &kms.CreateKeyInput{Policy: aws.String(keyPolicy("arn:aws:iam::123456789012:user/nobody", "kms:*"))}, "MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future."},
+		{"policy that locks out", &kms.CreateKeyInput{Policy: aws.String(keyPolicy("arn:aws:iam::210987654321:root", "kms:*"))}, "MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := client.CreateKey(t.Context(), tt.in)
@@ -766,4 +767,61 @@ func TestTerraform(t *testing.T) {
 	}
 	_, err = client.ScheduleKeyDeletion(t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: id})
 	wantError(t, err, "KMSInvalidStateException", "is pending deletion")
+}
+
+// A key policy means the user that it named, not the name: who is deleted and made again
+// has no part in it, and GetKeyPolicy tells so.
+func TestKeyPolicyMeansPersons(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	admin := kms.NewFromConfig(sys.Config())
+	people := iam.NewFromConfig(sys.Config())
+	bob := kms.NewFromConfig(sys.User(t, "bob", ""))
+	key := createKey(t, admin)
+	blob := encrypt(t, admin, key.KeyId, "x", nil)
+	put := func(principal string) error {
+		text := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"kms:*","Resource":"*"},
+			{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":"kms:Decrypt","Resource":"*"}]}`
+		_, err := admin.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyId, Policy: aws.String(text)})
+		return err
+	}
+	wantError(t, put("arn:aws:iam::123456789012:user/nobody"), "MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals.")
+	const arn = "arn:aws:iam::123456789012:user/bob"
+	if err := put(arn); err != nil {
+		t.Fatal(err)
+	}
+	decrypt := func(client *kms.Client) error {
+		_, err := client.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: blob, KeyId: key.Arn})
+		return err
+	}
+	if err := decrypt(bob); err != nil {
+		t.Fatal(err)
+	}
+	policy := func() string {
+		t.Helper()
+		out, err := admin.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: key.KeyId})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.Policy
+	}
+	if !strings.Contains(policy(), arn) {
+		t.Error("the policy does not read as it was put")
+	}
+
+	list, err := people.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{UserName: aws.String("bob")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.DeleteAccessKey(t.Context(), &iam.DeleteAccessKeyInput{UserName: aws.String("bob"), AccessKeyId: list.AccessKeyMetadata[0].AccessKeyId}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.DeleteUser(t.Context(), &iam.DeleteUserInput{UserName: aws.String("bob")}); err != nil {
+		t.Fatal(err)
+	}
+	again := kms.NewFromConfig(sys.User(t, "bob", ""))
+	wantError(t, decrypt(again), "AccessDeniedException", "kms:Decrypt")
+	if strings.Contains(policy(), arn) || !strings.Contains(policy(), "AIDA") {
+		t.Error("the policy still reads as if it named the new user")
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -60,7 +61,7 @@ func (s *Service) makeManaged(ctx context.Context, request *caller.Request, alia
 		k = newKey(account, region, now)
 		k.Manager = types.KeyManagerTypeAws
 		k.Description = description
-		k.Policy = managedPolicy(service, account, region)
+		k.Policy = attached.Policy{Text: managedPolicy(service, account, region)}
 		k.Aliases = []string{aliasName}
 		k.Rotation = &rotation{Days: managedRotationDays, Next: now.AddDate(0, 0, managedRotationDays)}
 		if err := s.aliases.Put(tx, path, &alias{Name: aliasName, KeyID: k.ID, Created: now, Updated: now}); err != nil {

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -22,7 +24,8 @@ func defaultPolicy(account string) string {
 	return fmt.Sprintf(`{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::%s:root"},"Action":"kms:*","Resource":"*"}]}`, account)
 }
 
-// GetKeyPolicy returns the policy as it was put, to the byte.
+// GetKeyPolicy returns the policy as it was put, to the byte, while those whom it names
+// are still there.
 func (s *Service) GetKeyPolicy(ctx context.Context, in *kms.GetKeyPolicyInput) (*kms.GetKeyPolicyOutput, error) {
 	k, err := s.authorizedKey(ctx, use{action: "kms:GetKeyPolicy", keyID: *in.KeyId})
 	if err != nil {
@@ -31,7 +34,11 @@ func (s *Service) GetKeyPolicy(ctx context.Context, in *kms.GetKeyPolicyInput) (
 	if in.PolicyName != nil && *in.PolicyName != policyName {
 		return nil, notFound("No such policy exists")
 	}
-	return &kms.GetKeyPolicyOutput{Policy: aws.String(k.Policy), PolicyName: aws.String(policyName)}, nil
+	text, err := k.Policy.Read(ctx, s.principals)
+	if err != nil {
+		return nil, err
+	}
+	return &kms.GetKeyPolicyOutput{Policy: aws.String(text), PolicyName: aws.String(policyName)}, nil
 }
 
 // PutKeyPolicy replaces the policy. One that would lock the caller out is refused unless
@@ -47,11 +54,12 @@ func (s *Service) PutKeyPolicy(ctx context.Context, in *kms.PutKeyPolicyInput) (
 	if in.PolicyName != nil && *in.PolicyName != policyName {
 		return nil, unsupported("The policy name must be %s.", policyName)
 	}
-	if err := checkPolicy(caller.From(ctx), *in.Policy, k, in.BypassPolicyLockoutSafetyCheck); err != nil {
+	put, err := s.newPolicy(ctx, *in.Policy, k, in.BypassPolicyLockoutSafetyCheck)
+	if err != nil {
 		return nil, err
 	}
 	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
-		k.Policy = *in.Policy
+		k.Policy = put
 		return nil
 	})
 	if err != nil {
@@ -73,20 +81,26 @@ func (s *Service) ListKeyPolicies(ctx context.Context, in *kms.ListKeyPoliciesIn
 	return &kms.ListKeyPoliciesOutput{PolicyNames: names}, nil
 }
 
-// checkPolicy refuses a text that is no key policy for k, and, unless bypass, one under
+// newPolicy refuses a text that is no key policy for k, and, unless bypass, one under
 // which the caller could not replace it again.
-func checkPolicy(request *caller.Request, text string, k *key, bypass bool) error {
+func (s *Service) newPolicy(ctx context.Context, text string, k *key, bypass bool) (attached.Policy, error) {
 	if len(text) > maxPolicySize {
-		return limitExceeded("The key policy is longer than %d bytes.", maxPolicySize)
+		return attached.Policy{}, limitExceeded("The key policy is longer than %d bytes.", maxPolicySize)
 	}
-	document, err := policy.Parse(policy.Key, []byte(text))
-	if err != nil {
-		return malformedPolicy(err.Error())
+	p, document, err := attached.New(ctx, policy.Key, text, s.principals)
+	var syntax *policy.SyntaxError
+	var nobody *attached.InvalidPrincipal
+	switch {
+	case errors.As(err, &syntax):
+		return p, malformedPolicy(syntax.Error())
+	case errors.As(err, &nobody):
+		return p, malformedPolicy("Policy contains a statement with one or more invalid principals.")
+	case err != nil:
+		return p, err
+	case bypass || keeps(caller.From(ctx), document, k):
+		return p, nil
 	}
-	if bypass || keeps(request, document, k) {
-		return nil
-	}
-	return malformedPolicy("The new key policy will not allow you to update the key policy in the future.")
+	return p, malformedPolicy("The new key policy will not allow you to update the key policy in the future.")
 }
 
 // keeps reports whether document lets the caller put k's policy, or leaves that to the
@@ -97,9 +111,13 @@ func keeps(request *caller.Request, document *policy.Document, k *key) bool {
 		return false
 	}
 	p := request.Principal
+	id := p.ID
+	if p.Type == caller.AssumedRole {
+		id = p.RoleID
+	}
 	decision := policy.Evaluate(&policy.Request{
 		Principal: policy.Principal{
-			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: p.ID, Service: p.Service,
+			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service,
 		},
 		Action: "kms:PutKeyPolicy", Resource: k.arn(), ResourceAccount: k.Account,
 		Context: policy.Context{

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -43,16 +44,19 @@ import (
 type Config struct {
 	Store store.Store
 	Authz *authz.Authorizer
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil means slog.Default
+	// Principals knows whom key policies name. Nil means that whoever they name exists.
+	Principals attached.Principals
+	Now        func() time.Time // nil means time.Now
+	Log        *slog.Logger     // nil means slog.Default
 }
 
 // Service is AWS KMS. Every exported method is an operation.
 type Service struct {
-	store store.Store
-	authz *authz.Authorizer
-	now   func() time.Time
-	log   *slog.Logger
+	store      store.Store
+	authz      *authz.Authorizer
+	principals attached.Principals
+	now        func() time.Time
+	log        *slog.Logger
 
 	keys    *store.Table[key]
 	aliases *store.Table[alias]
@@ -61,12 +65,13 @@ type Service struct {
 // New returns a Service.
 func New(c Config) *Service {
 	s := &Service{
-		store:   c.Store,
-		authz:   c.Authz,
-		now:     c.Now,
-		log:     c.Log,
-		keys:    store.NewTable[key]("KMS key"),
-		aliases: store.NewTable[alias]("KMS alias"),
+		store:      c.Store,
+		authz:      c.Authz,
+		principals: c.Principals,
+		now:        c.Now,
+		log:        c.Log,
+		keys:       store.NewTable[key]("KMS key"),
+		aliases:    store.NewTable[alias]("KMS alias"),
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -10,6 +10,7 @@ import (
 
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -24,21 +25,28 @@ func (s *Service) PutResourcePolicy(ctx context.Context, in *secretsmanager.PutR
 	if err != nil {
 		return nil, err
 	}
-	document, err := policy.Parse(policy.Resource, []byte(*in.ResourcePolicy))
-	if err != nil {
-		return nil, malformedPolicy(err.Error())
-	}
-	if block && document.Public() {
+	put, document, err := attached.New(ctx, policy.Resource, *in.ResourcePolicy, s.principals)
+	var syntax *policy.SyntaxError
+	var nobody *attached.InvalidPrincipal
+	switch {
+	case errors.As(err, &syntax):
+		return nil, malformedPolicy(syntax.Error())
+	case errors.As(err, &nobody):
+		return nil, malformedPolicy("This resource policy contains an unsupported principal: " + nobody.Principal)
+	case err != nil:
+		return nil, err
+	case block && document.Public():
 		return nil, &types.PublicPolicyException{Message: aws.String("The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access to the secret.")}
 	}
-	x, err = s.setPolicy(ctx, x, *in.ResourcePolicy)
+	x, err = s.setPolicy(ctx, x, put)
 	if err != nil {
 		return nil, err
 	}
 	return &secretsmanager.PutResourcePolicyOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name)}, nil
 }
 
-// GetResourcePolicy returns the policy as it was put, to the byte, or none.
+// GetResourcePolicy returns the policy as it was put, to the byte while those whom it
+// names are still there, or none.
 func (s *Service) GetResourcePolicy(ctx context.Context, in *secretsmanager.GetResourcePolicyInput) (*secretsmanager.GetResourcePolicyOutput, error) {
 	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:GetResourcePolicy", secretID: *in.SecretId})
 	if err != nil {
@@ -47,7 +55,11 @@ func (s *Service) GetResourcePolicy(ctx context.Context, in *secretsmanager.GetR
 	if err := x.active(); err != nil {
 		return nil, err
 	}
-	return &secretsmanager.GetResourcePolicyOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), ResourcePolicy: nonEmpty(x.Policy)}, nil
+	text, err := x.Policy.Read(ctx, s.principals)
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.GetResourcePolicyOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), ResourcePolicy: nonEmpty(text)}, nil
 }
 
 // DeleteResourcePolicy takes the policy off. Without one it does nothing.
@@ -56,19 +68,19 @@ func (s *Service) DeleteResourcePolicy(ctx context.Context, in *secretsmanager.D
 	if err != nil {
 		return nil, err
 	}
-	x, err = s.setPolicy(ctx, x, "")
+	x, err = s.setPolicy(ctx, x, attached.Policy{})
 	if err != nil {
 		return nil, err
 	}
 	return &secretsmanager.DeleteResourcePolicyOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name)}, nil
 }
 
-func (s *Service) setPolicy(ctx context.Context, x *secret, text string) (*secret, error) {
+func (s *Service) setPolicy(ctx context.Context, x *secret, put attached.Policy) (*secret, error) {
 	return s.change(ctx, x, func(_ store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}
-		x.Policy = text
+		x.Policy = put
 		x.Changed = s.timestamp()
 		return nil
 	})
@@ -114,13 +126,13 @@ func (s *Service) ValidateResourcePolicy(ctx context.Context, in *secretsmanager
 
 // locksOut reports whether document denies the caller to put another.
 func locksOut(p *caller.Principal, document *policy.Document, arn string) bool {
-	principalARN := p.ARN
-	if p.RoleARN != "" {
-		principalARN = p.RoleARN
+	principalARN, id := p.ARN, p.ID
+	if p.Type == caller.AssumedRole {
+		principalARN, id = p.RoleARN, p.RoleID
 	}
 	decision := policy.Evaluate(&policy.Request{
 		Principal: policy.Principal{
-			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: p.ID, Service: p.Service,
+			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service,
 		},
 		Action: "secretsmanager:PutResourcePolicy", Resource: arn,
 		Context: policy.Context{

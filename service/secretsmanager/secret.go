@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/malote/malote/policy"
+	"github.com/malote/malote/service/attached"
 )
 
 const (
@@ -37,12 +38,12 @@ type secret struct {
 	KmsKeyID    string `json:",omitempty"` // as it was given; "" for alias/aws/secretsmanager
 	Created     time.Time
 	Changed     time.Time
-	Accessed    time.Time `json:",omitzero"` // a day
-	Deletion    time.Time `json:",omitzero"` // when it may be deleted
-	Tags        []tag     `json:",omitempty"`
-	Tagged      bool      `json:",omitempty"` // whether it ever had tags
-	Policy      string    `json:",omitempty"`
-	Versions    []version `json:",omitempty"`
+	Accessed    time.Time       `json:",omitzero"` // a day
+	Deletion    time.Time       `json:",omitzero"` // when it may be deleted
+	Tags        []tag           `json:",omitempty"`
+	Tagged      bool            `json:",omitempty"` // whether it ever had tags
+	Policy      attached.Policy `json:",omitzero"`
+	Versions    []version       `json:",omitempty"`
 
 	arn    string
 	tags   map[string]string
@@ -80,12 +81,12 @@ func (x *secret) prepare() {
 			x.tags[t.Key] = t.Value
 		}
 	}
-	text, arn := x.Policy, x.arn
+	attached, arn := x.Policy, x.arn
 	x.policy = sync.OnceValues(func() (*policy.Source, error) {
-		if text == "" {
+		if attached.Text == "" {
 			return nil, nil
 		}
-		document, err := policy.Parse(policy.Resource, []byte(text))
+		document, err := attached.Compile(policy.Resource)
 		if err != nil {
 			return nil, fmt.Errorf("policy of %s: %w", arn, err)
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -48,17 +49,20 @@ type Config struct {
 	Store store.Store
 	Authz *authz.Authorizer
 	Keys  Keys
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil means slog.Default
+	// Principals knows whom resource policies name. Nil means that whoever they name exists.
+	Principals attached.Principals
+	Now        func() time.Time // nil means time.Now
+	Log        *slog.Logger     // nil means slog.Default
 }
 
 // Service is AWS Secrets Manager. Every exported method is an operation.
 type Service struct {
-	store store.Store
-	authz *authz.Authorizer
-	keys  Keys
-	now   func() time.Time
-	log   *slog.Logger
+	store      store.Store
+	authz      *authz.Authorizer
+	keys       Keys
+	principals attached.Principals
+	now        func() time.Time
+	log        *slog.Logger
 
 	secrets *store.Table[secret]
 	values  *store.Table[value]
@@ -68,13 +72,14 @@ type Service struct {
 // New returns a Service.
 func New(c Config) *Service {
 	s := &Service{
-		store:   c.Store,
-		authz:   c.Authz,
-		keys:    c.Keys,
-		now:     c.Now,
-		log:     c.Log,
-		secrets: store.NewTable[secret]("secret"),
-		values:  store.NewTable[value]("secret value"),
+		store:      c.Store,
+		authz:      c.Authz,
+		keys:       c.Keys,
+		principals: c.Principals,
+		now:        c.Now,
+		log:        c.Log,
+		secrets:    store.NewTable[secret]("secret"),
+		values:     store.NewTable[value]("secret value"),
 	}
 	if s.now == nil {
 		s.now = time.Now
