@@ -137,10 +137,8 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 // readBody reads the whole body into b.
 func (e *exchange) readBody(b *[]byte) *failure {
 	limit := e.g.cfg.MaxBody
-	tooLong := &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", limit), status: http.StatusRequestEntityTooLarge}
 	if e.r.ContentLength > limit {
-		e.w.Header().Set("Connection", "close")
-		return tooLong
+		return e.tooLong()
 	}
 	if e.r.Body == nil || e.r.Body == http.NoBody {
 		return nil
@@ -162,10 +160,15 @@ func (e *exchange) readBody(b *[]byte) *failure {
 		return &failure{code: "IncompleteBody", text: "The request body ended too early.", status: http.StatusBadRequest}
 	}
 	if n > limit {
-		e.w.Header().Set("Connection", "close")
-		return tooLong
+		return e.tooLong()
 	}
 	return nil
+}
+
+// tooLong refuses a body, and the connection with it: the rest need not be read.
+func (e *exchange) tooLong() *failure {
+	e.w.Header().Set("Connection", "close")
+	return &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", e.g.cfg.MaxBody), status: http.StatusRequestEntityTooLarge}
 }
 
 // route finds the service and the operation that a request names.
@@ -231,7 +234,8 @@ func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, e
 	if err := e.service.validate(op, in.Elem()); err != nil {
 		return nil, err
 	}
-	results := op.method.Call([]reflect.Value{reflect.ValueOf(ctx), in})
+	// A Value of the interface's own type saves Call from asking what ctx implements.
+	results := op.method.Call([]reflect.Value{reflect.ValueOf(&ctx).Elem(), in})
 	if err, _ := results[1].Interface().(error); err != nil {
 		return nil, err
 	}

@@ -64,13 +64,30 @@ func appendHeader(b []byte, r *http.Request, name string) []byte {
 			return append(b, strings.Join(names, ",")...)
 		}
 	}
-	for i, value := range r.Header[http.CanonicalHeaderKey(name)] {
+	canonical, ok := commonHeaders[name]
+	if !ok {
+		canonical = http.CanonicalHeaderKey(name)
+	}
+	for i, value := range r.Header[canonical] {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = appendTrimmed(b, value)
 	}
 	return b
+}
+
+// commonHeaders saves making the names that AWS's clients sign canonical each time.
+var commonHeaders = map[string]string{
+	"accept-encoding":       "Accept-Encoding",
+	"amz-sdk-invocation-id": "Amz-Sdk-Invocation-Id",
+	"amz-sdk-request":       "Amz-Sdk-Request",
+	"content-length":        "Content-Length",
+	"content-type":          "Content-Type",
+	"x-amz-content-sha256":  "X-Amz-Content-Sha256",
+	"x-amz-date":            "X-Amz-Date",
+	"x-amz-security-token":  "X-Amz-Security-Token",
+	"x-amz-target":          "X-Amz-Target",
 }
 
 // appendTrimmed writes a header's value without spaces around it and with runs of them

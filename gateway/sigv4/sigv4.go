@@ -65,8 +65,7 @@ type Authorization struct {
 // Parse finds the signature of r and reads it.
 func Parse(r *http.Request) (*Authorization, *Error) {
 	header := r.Header.Get("Authorization")
-	presigned := strings.Contains(r.URL.RawQuery, "X-Amz-") || strings.Contains(strings.ToLower(r.URL.RawQuery), "x-amz-")
-	if presigned {
+	if r.URL.RawQuery != "" && strings.Contains(strings.ToLower(r.URL.RawQuery), "x-amz-") {
 		query := queryParameters(r.URL.RawQuery)
 		if _, ok := query["x-amz-signature"]; ok || query["x-amz-algorithm"] != "" {
 			if header != "" {
@@ -119,6 +118,9 @@ func parseHeader(header string, h http.Header) (*Authorization, *Error) {
 	if date == "" {
 		date = h.Get("Date")
 	}
+	if credential != "" && signedHeaders != "" && signature != "" && date != "" {
+		return a, a.fill(credential, signedHeaders, signature, date)
+	}
 	var lacks []string
 	for _, p := range []struct{ name, value string }{{"Credential", credential}, {"Signature", signature}, {"SignedHeaders", signedHeaders}} {
 		if p.value == "" {
@@ -128,10 +130,7 @@ func parseHeader(header string, h http.Header) (*Authorization, *Error) {
 	if date == "" {
 		lacks = append(lacks, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
 	}
-	if lacks != nil {
-		return nil, &Error{Incomplete, fmt.Sprintf("%s Authorization=%s", strings.Join(lacks, " "), header)}
-	}
-	return a, a.fill(credential, signedHeaders, signature, date)
+	return nil, &Error{Incomplete, fmt.Sprintf("%s Authorization=%s", strings.Join(lacks, " "), header)}
 }
 
 func parseQuery(query map[string]string) (*Authorization, *Error) {
