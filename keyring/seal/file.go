@@ -30,6 +30,9 @@ import (
 // yet. So the new key is beside the old one, in path.next, before the store changes, and
 // takes its place afterwards; Unwrap uses whichever of the two fits, and finishes a
 // rotation that was interrupted after the store had changed.
+//
+// Where several control planes share a store, each needs a copy of the file: the first
+// makes it, and who rotates it copies it anew. A running one does without.
 type File struct {
 	path   string
 	staged bool // the key is in path.next

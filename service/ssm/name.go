@@ -52,7 +52,8 @@ func parseName(ctx context.Context, given string) ref {
 // reading take.
 func parseRef(ctx context.Context, given string) ref {
 	request := caller.From(ctx)
-	if rest, isARN := strings.CutPrefix(strings.Trim(given, " "), "arn:"); isARN {
+	given = strings.Trim(given, " ")
+	if rest, isARN := strings.CutPrefix(given, "arn:"); isARN {
 		parts := strings.SplitN(rest, ":", 6)
 		r := ref{account: request.Principal.Account, region: request.Region, id: rest, err: validation(badName)}
 		if len(parts) < 5 || parts[0] != "aws" || parts[1] != "ssm" || !strings.HasPrefix(parts[4], "parameter/") {

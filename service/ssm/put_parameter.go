@@ -201,7 +201,8 @@ func nextTier(existing *parameter, in *ssm.PutParameterInput) (types.ParameterTi
 	return types.ParameterTierStandard, nil
 }
 
-// checkPattern holds the whole value to the pattern.
+// checkPattern holds the whole value to the pattern. The patterns are Go's: what only
+// AWS's know, look-around above all, is refused rather than passed over.
 func checkPattern(pattern, value string) error {
 	if pattern == "" {
 		return nil

@@ -92,6 +92,9 @@ func TestPutAndGet(t *testing.T) {
 	if err != nil || out.Version != 2 {
 		t.Fatalf("overwriting: %+v, %v", out, err)
 	}
+	if p, err := get(t, c, " /app/db:1 "); err != nil || *p.Value != first || *p.Selector != ":1" {
+		t.Errorf("with spaces around: %v", err)
+	}
 	for selector, want := range map[string]string{"": second, ":1": first, ":2": second} {
 		p, err := get(t, c, "/app/db"+selector)
 		if err != nil || *p.Value != want || aws.ToString(p.Selector) != selector || *p.Name != "/app/db" {
@@ -338,6 +341,44 @@ func TestSecureString(t *testing.T) {
 			t.Errorf("after enabling: %v", err)
 		}
 	})
+}
+
+func TestTiers(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	c := ssm.NewFromConfig(sys.Config())
+	tier := func(tier types.ParameterTier) func(*ssm.PutParameterInput) {
+		return func(in *ssm.PutParameterInput) { in.Tier = tier }
+	}
+	large := strings.Repeat("v", 4097)
+	for _, tt := range []struct {
+		name, value string
+		change      []func(*ssm.PutParameterInput)
+		want        types.ParameterTier
+	}{
+		{"/p", "small", []func(*ssm.PutParameterInput){tier(types.ParameterTierIntelligentTiering)}, types.ParameterTierStandard},
+		{"/p", "small", []func(*ssm.PutParameterInput){overwrite}, types.ParameterTierStandard},
+		{"/p", large, []func(*ssm.PutParameterInput){overwrite, tier(types.ParameterTierIntelligentTiering)}, types.ParameterTierAdvanced},
+		{"/p", "small", []func(*ssm.PutParameterInput){overwrite, tier(types.ParameterTierIntelligentTiering)}, types.ParameterTierAdvanced},
+		{"/p", large, []func(*ssm.PutParameterInput){overwrite}, types.ParameterTierAdvanced},
+		{"/q", "small", nil, types.ParameterTierStandard},
+		{"/q", strings.Repeat("v", 8192), []func(*ssm.PutParameterInput){overwrite, tier(types.ParameterTierAdvanced)}, types.ParameterTierAdvanced},
+		{"/s", "small", []func(*ssm.PutParameterInput){secure}, types.ParameterTierStandard},
+		{"/s", large, []func(*ssm.PutParameterInput){overwrite, secure, tier(types.ParameterTierAdvanced)}, types.ParameterTierAdvanced},
+	} {
+		if out := put(t, c, tt.name, tt.value, tt.change...); out.Tier != tt.want {
+			t.Errorf("PutParameter(%s) = %s, want %s", tt.name, out.Tier, tt.want)
+		}
+		if p, err := get(t, c, tt.name); err != nil || *p.Value != tt.value {
+			t.Errorf("GetParameter(%s): %v", tt.name, err)
+		}
+	}
+	// Each version is read by the tier that it was made in.
+	if p, err := get(t, c, "/s:1"); err != nil || *p.Value != "small" {
+		t.Errorf("GetParameter(/s:1): %v", err)
+	}
+	_, err := c.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/q"), Value: aws.String("x"), Overwrite: aws.Bool(true), Tier: types.ParameterTierStandard})
+	wantError(t, err, "ValidationException", "This parameter uses the advanced-parameter tier. You can't downgrade a parameter from the advanced-parameter tier to the standard-parameter tier. If necessary, you can delete the advanced parameter and recreate it as a standard parameter.")
 }
 
 func TestGetParameters(t *testing.T) {

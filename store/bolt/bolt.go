@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -91,6 +92,9 @@ func Open(path string) (*Store, error) {
 			_, err := t.CreateBucketIfNotExists(bucket)
 			return err
 		})
+		if err == nil {
+			err = syncDir(filepath.Dir(path)) // else a power cut may take the file with all that was acknowledged
+		}
 	}
 	if err != nil {
 		db.Close()
@@ -110,6 +114,15 @@ func Open(path string) (*Store, error) {
 	})
 	go s.commit()
 	return s, nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
