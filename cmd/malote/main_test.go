@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/malote/malote/malotetest/canary"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"malote": main})
+}
+
+// The scripts drive the real program. What only the AWS CLI would do in them, the commands
+// below do with the SDK.
+func TestScripts(t *testing.T) {
+	canaries := new(canary.Set)
+	value := canaries.New()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+			listener.Close()
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PORT", port)
+			env.Setenv("CANARY", value)
+			env.Setenv("MALOTE_ADMIN_ACCESS_KEY_ID", "AKIASCRIPTADMIN00001")
+			env.Setenv("MALOTE_ADMIN_SECRET_ACCESS_KEY", "only-for-scripts/only-for-scripts/000001")
+			env.Setenv("MALOTE_DATA_DIR", env.WorkDir+"/data")
+			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			// Whatever a script leaves behind may not hold the value.
+			env.Defer(func() {
+				hits, err := canaries.Dir(env.WorkDir + "/data")
+				if err != nil && !os.IsNotExist(err) {
+					t.Error(err)
+				}
+				for _, hit := range hits {
+					t.Errorf("%s: a secret leaked", hit)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":     await,
+			"configure": configure,
+			"secret":    putSecret,
+			"parameter": putParameter,
+			"role":      putRole,
+			"disable":   disableKey,
+		},
+	})
+}
+
+// await waits until the server of the script answers.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	for range 200 {
+		if response, err := http.Get("http://127.0.0.1:" + ts.Getenv("PORT") + "/health"); err == nil {
+			response.Body.Close()
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	ts.Fatalf("the server does not answer")
+}
+
+// configure sets AWS's variables, as eval "$(malote env)" does.
+func configure(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:"+ts.Getenv("PORT"))
+	ts.Setenv("AWS_REGION", "us-east-1")
+	ts.Setenv("AWS_ACCESS_KEY_ID", ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"))
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"))
+}
+
+func scriptConfig(ts *testscript.TestScript) aws.Config {
+	return staticConfig(&connection{"http://127.0.0.1:" + ts.Getenv("PORT"), "us-east-1", ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY")})
+}
+
+// expand puts the canary where a script says $CANARY inside quotes.
+func expand(ts *testscript.TestScript, s string) string {
+	return strings.ReplaceAll(s, "CANARY", ts.Getenv("CANARY"))
+}
+
+// secret NAME VALUE [KEY-ALIAS] creates a secret, under a new key of that alias if one is named.
+func putSecret(ts *testscript.TestScript, neg bool, args []string) {
+	in := &secretsmanager.CreateSecretInput{Name: &args[0], SecretString: aws.String(expand(ts, args[1]))}
+	if len(args) > 2 {
+		client := kms.NewFromConfig(scriptConfig(ts))
+		key, err := client.CreateKey(context.Background(), &kms.CreateKeyInput{})
+		ts.Check(err)
+		_, err = client.CreateAlias(context.Background(), &kms.CreateAliasInput{AliasName: &args[2], TargetKeyId: key.KeyMetadata.KeyId})
+		ts.Check(err)
+		in.KmsKeyId = &args[2]
+	}
+	_, err := secretsmanager.NewFromConfig(scriptConfig(ts)).CreateSecret(context.Background(), in)
+	ts.Check(err)
+}
+
+// parameter NAME VALUE puts a SecureString.
+func putParameter(ts *testscript.TestScript, neg bool, args []string) {
+	_, err := ssm.NewFromConfig(scriptConfig(ts)).PutParameter(context.Background(), &ssm.PutParameterInput{
+		Name: &args[0], Value: aws.String(expand(ts, args[1])), Type: ssmtypes.ParameterTypeSecureString,
+	})
+	ts.Check(err)
+}
+
+// role NAME POLICY-FILE makes a role that ECS may assume.
+func putRole(ts *testscript.TestScript, neg bool, args []string) {
+	client := iam.NewFromConfig(scriptConfig(ts))
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	_, err := client.CreateRole(context.Background(), &iam.CreateRoleInput{RoleName: &args[0], AssumeRolePolicyDocument: &trust})
+	ts.Check(err)
+	_, err = client.PutRolePolicy(context.Background(), &iam.PutRolePolicyInput{RoleName: &args[0], PolicyName: aws.String("inline"), PolicyDocument: aws.String(ts.ReadFile(args[1]))})
+	ts.Check(err)
+}
+
+// disable KEY-ALIAS disables a key.
+func disableKey(ts *testscript.TestScript, neg bool, args []string) {
+	client := kms.NewFromConfig(scriptConfig(ts))
+	key, err := client.DescribeKey(context.Background(), &kms.DescribeKeyInput{KeyId: &args[0]})
+	ts.Check(err)
+	_, err = client.DisableKey(context.Background(), &kms.DisableKeyInput{KeyId: key.KeyMetadata.KeyId})
+	ts.Check(err)
+}
+
+func TestSecretPattern(t *testing.T) {
+	t.Parallel()
+	const prefix = "arn:aws:secretsmanager:us-east-1:123456789012:secret:"
+	for in, want := range map[string]string{
+		"shop/db":              "shop/db-??????",
+		"shop/db-AbCdEf":       "shop/db-AbCdEf",
+		"shop/db-AbCdE":        "shop/db-AbCdE-??????",
+		"shop/db-admin-AbCdEf": "shop/db-admin-AbCdEf",
+		"a-b-c-d-e":            "a-b-c-d-e-??????",
+	} {
+		if got := secretPattern(prefix + in); got != prefix+want {
+			t.Errorf("secretPattern(%q) = %q, want %q", in, strings.TrimPrefix(got, prefix), want)
+		}
+	}
+}
+
