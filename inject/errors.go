@@ -81,22 +81,27 @@ func secretError(ref Ref, err error) error {
 			text += fmt.Sprintf(" (asked for version stage %q, version id %q)", ref.VersionStage, ref.VersionID)
 		}
 	default:
-		text = "secret " + ref.ID + ": " + text + hint(err)
+		text = "secret " + ref.ID + ": " + advise(err)
 	}
 	return &apiError{text, err}
 }
 
 func parameterError(region string, err error) error {
-	return &apiError{"fetching secret data from SSM Parameter Store in " + region + ": " + plain(err) + hint(err), err}
+	return &apiError{"fetching secret data from SSM Parameter Store in " + region + ": " + advise(err), err}
 }
 
-// hint is what AWS leaves unsaid.
-func hint(err error) string {
-	switch text := plain(err); {
+// advise is what the service said and, where AWS leaves it unsaid, what to do.
+func advise(err error) string {
+	text, advice := plain(err), ""
+	switch {
 	case strings.Contains(text, "Access to KMS is not allowed"):
-		return ". The role also needs kms:Decrypt on the KMS key that encrypts it, in its own policy and in the key's"
-	case strings.Contains(text, "DisabledException"), strings.Contains(text, "KMSInvalidStateException"), strings.Contains(text, "is disabled"):
-		return ". Enable the KMS key that encrypts it"
+		advice = "The role also needs kms:Decrypt on the KMS key that encrypts it, in its own policy and in the key's"
+	case strings.Contains(text, "DisabledException"), strings.Contains(text, "is disabled"):
+		advice = "Enable the KMS key that encrypts it"
+	case strings.Contains(text, "KMSInvalidStateException"), strings.Contains(text, "pending deletion"):
+		advice = "Cancel the deletion of the KMS key that encrypts it, and enable it"
+	default:
+		return text
 	}
-	return ""
+	return strings.TrimSuffix(text, ".") + ". " + advice
 }

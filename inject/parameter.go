@@ -105,10 +105,10 @@ func find(parameters []types.Parameter, id string) *types.Parameter {
 	for i := range parameters {
 		p := &parameters[i]
 		name := aws.ToString(p.Name)
-		if name == id {
+		answered := strings.TrimPrefix(aws.ToString(p.Selector), ":")
+		if name == id && answered == "" { // a reference's name is the whole of it
 			return p
 		}
-		answered := strings.TrimPrefix(aws.ToString(p.Selector), ":")
 		if (name == base || aws.ToString(p.ARN) == base) && answered == selector {
 			return p
 		}

@@ -35,7 +35,7 @@ func RegistryCredentials(ctx context.Context, config aws.Config, credentialsPara
 	client := secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.Region = region })
 	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(credentialsParameter)})
 	if err != nil {
-		return fail(&apiError{"asm fetching secret from the service for " + credentialsParameter + ": " + plain(err) + hint(err), err})
+		return fail(&apiError{"asm fetching secret from the service for " + credentialsParameter + ": " + advise(err), err})
 	}
 	if aws.ToString(out.SecretString) == "" {
 		return fail(errors.New("asm fetching authorization data: empty secrets value"))

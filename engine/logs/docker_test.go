@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -292,6 +293,37 @@ func TestSplunkRefusal(t *testing.T) {
 	shipped(t, stream)
 	if text := strings.Join(taken, ""); strings.Count(text, `"line"`) != 2 || !strings.Contains(log.String(), "the far end refuses a line, which is dropped") {
 		t.Errorf("taken %s, log %s", text, log)
+	}
+}
+
+func TestSplunkTLS(t *testing.T) {
+	t.Parallel()
+	f, _ := newForwarder(t)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	authorities := filepath.Join(t.TempDir(), "ca.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(authorities, certificate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		options map[string]string
+		want    string
+	}{
+		{map[string]string{}, "certificate"},
+		{map[string]string{"splunk-capath": authorities}, ""},
+		{map[string]string{"splunk-capath": authorities, "splunk-caname": "another.test"}, "another.test"},
+		{map[string]string{"splunk-capath": authorities, "splunk-caname": "example.com"}, ""},
+		{map[string]string{"splunk-insecureskipverify": "true"}, ""},
+	} {
+		tt.options["splunk-url"] = server.URL
+		stream, err := f.Open(t.Context(), fmt.Sprintf("task-%d", i), logs.Spec{Driver: "splunk", Options: tt.options, Secrets: map[string]string{"splunk-token": token}})
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: Open = %v, want %q", tt.options, err, tt.want)
+		}
+		if err == nil {
+			stream.Close()
+		}
 	}
 }
 

@@ -13,8 +13,8 @@
 // address of the host, where this package listens. A container is attached to it
 // besides its own network and reaches the listener, and nothing else there: no
 // other container, no way out. Containers in the host's network reach the same
-// address. A container of that kind is known by its id alone, as every process
-// of the host has that address; it is told so in ARCHITECTURE.md.
+// address. Of a container of that kind the address says only that it is on this host,
+// so for it the id alone decides: tasks whose credentials matter belong in another mode.
 //
 // # What is served
 //
