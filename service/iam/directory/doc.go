@@ -5,8 +5,8 @@
 //
 // It promises that an answer is as fresh as the last write: a write through Update is seen
 // by every lookup that begins after Update returned. A write by another process on the same
-// store is seen when the store's Watch tells, some milliseconds later; until then the
-// previous answer stands. Deleting a user or a role ends its credentials.
+// store is seen when the store's Watch tells, some milliseconds later, and should Watch be
+// cut off after a minute; until then the previous answer stands. Deleting a user or a role ends its credentials.
 //
 // It decides nothing (see authz and policy) and speaks no API (see service/iam, which
 // changes the records through Update).

@@ -70,6 +70,7 @@ func (d *Directory) LastUsed(ctx context.Context, id string) (Used, error) {
 	return used, err
 }
 
+// saveUsed is what happens every minute.
 func (d *Directory) saveUsed(ctx context.Context) {
 	tick := time.NewTicker(usedEvery)
 	defer tick.Stop()
@@ -78,6 +79,7 @@ func (d *Directory) saveUsed(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			d.forget() // the bound on an answer's age, should the store's Watch be cut off
 			if err := d.flushUsed(ctx); err != nil && ctx.Err() == nil {
 				d.log.Warn("times of last use not written, trying again in a minute", "err", err)
 			}
