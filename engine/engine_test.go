@@ -43,6 +43,13 @@ var initPath = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(victimEnv); path != "" {
+		if err := runVictim(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if path, err := initPath(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
