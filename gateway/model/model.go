@@ -37,11 +37,12 @@ type Service struct {
 	Version  string // 2014-11-01
 	Target   string // before the dot in X-Amz-Target; "" but for JSON
 
-	errors     map[string]APIError // by code
-	operations map[string]string   // by name, undecoded
-	lines      []string            // the shapes, undecoded
+	operations map[string]string // by name, undecoded
+	rest       string            // of the table: errors and shapes
 
-	mu     sync.Mutex // guards what is decoded
+	mu     sync.Mutex          // guards what is decoded
+	errors map[string]APIError // by code; nil until asked for
+	lines  []string            // the shapes, undecoded; nil until asked for
 	ops    map[string]*Operation
 	shapes map[int]*Shape
 }
@@ -130,38 +131,48 @@ func Names() []string {
 	return names
 }
 
+// parse reads the head of a table. The rest waits until it is needed.
 func parse(text string) (*Service, error) {
-	s := &Service{operations: map[string]string{}, ops: map[string]*Operation{}, shapes: map[int]*Shape{}, errors: map[string]APIError{}}
-	s.lines = make([]string, 0, strings.Count(text, "\n"))
-	for line := range strings.Lines(text) {
-		switch {
-		case line[0] == '{':
-			s.lines = append(s.lines, line)
-		case strings.HasPrefix(line, "op "):
-			name, rest, _ := strings.Cut(line[len("op "):], " ")
-			s.operations[name] = rest
-		case strings.HasPrefix(line, "service "):
-			name, rest, _ := strings.Cut(line[len("service "):], " ")
-			var header struct {
-				Protocol Protocol
-				Version  string
-				Target   string
-				Errors   map[string][2]any
-			}
-			if err := json.Unmarshal([]byte(rest), &header); err != nil {
-				return nil, err
-			}
-			s.Name, s.Protocol, s.Version, s.Target = name, header.Protocol, header.Version, header.Target
-			for _, e := range header.Errors {
-				code, _ := e[0].(string)
-				status, _ := e[1].(float64)
-				s.errors[code] = APIError{Code: code, Status: int(status)}
-			}
-		default:
-			return nil, fmt.Errorf("cannot read the line %q", line)
-		}
+	head, text, _ := strings.Cut(text, "\n")
+	fields := strings.Split(head, " ")
+	if len(fields) != 5 || fields[0] != "service" {
+		return nil, fmt.Errorf("cannot read the line %q", head)
 	}
-	return s, nil
+	s := &Service{
+		Name: fields[1], Protocol: Protocol(fields[2]), Version: fields[3], Target: fields[4],
+		operations: map[string]string{}, ops: map[string]*Operation{}, shapes: map[int]*Shape{},
+	}
+	for {
+		line, rest, _ := strings.Cut(text, "\n")
+		operation, ok := strings.CutPrefix(line, "op ")
+		if !ok {
+			s.rest = text
+			return s, nil
+		}
+		name, described, _ := strings.Cut(operation, " ")
+		s.operations[name] = described
+		text = rest
+	}
+}
+
+// decode reads the rest of the table. Its caller holds s.mu.
+func (s *Service) decode() {
+	if s.errors != nil {
+		return
+	}
+	head, shapes, _ := strings.Cut(s.rest, "\n")
+	text, _ := strings.CutPrefix(head, "errors ")
+	var raw map[string][2]any
+	if err := json.Unmarshal([]byte(text), &raw); err != nil {
+		panic(fmt.Sprintf("model: errors of %s: %v", s.Name, err))
+	}
+	s.errors = make(map[string]APIError, len(raw))
+	for _, e := range raw {
+		code, _ := e[0].(string)
+		status, _ := e[1].(float64)
+		s.errors[code] = APIError{Code: code, Status: int(status)}
+	}
+	s.lines = strings.Split(shapes, "\n")
 }
 
 // Operations lists the names of all operations, in order.
@@ -175,6 +186,9 @@ func (s *Service) Has(operation string) bool {
 
 // Error returns what the description says about an error code.
 func (s *Service) Error(code string) (APIError, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decode()
 	e, ok := s.errors[code]
 	return e, ok
 }
@@ -198,6 +212,7 @@ func (s *Service) Operation(name string) (*Operation, bool) {
 	if err := json.Unmarshal([]byte(line), &raw); err != nil {
 		panic(fmt.Sprintf("model: %s.%s: %v", s.Name, name, err))
 	}
+	s.decode()
 	op := &Operation{Name: name, Errors: raw.Errors, HTTP: raw.HTTP, Input: s.shape(raw.In), Output: s.shape(raw.Out)}
 	s.ops[name] = op
 	return op, true

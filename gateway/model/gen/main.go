@@ -4,7 +4,8 @@
 //
 // FOLDER holds one JSON file for each service with its operations, their members and
 // constraints. A table is a text file: a line about the service, one for each
-// operation and one for each distinct shape, which is known by its number.
+// operation, one of all errors, and one for each distinct shape, which is known by its
+// number.
 package main
 
 import (
@@ -149,14 +150,11 @@ func generate(data []byte) (table []byte, name string, err error) {
 	case "s3":
 		protocol = "rest-xml"
 	}
-	header := map[string]any{"protocol": protocol, "version": s.APIVersion, "errors": codes}
-	if s.TargetPrefix != "" {
-		header["target"] = s.TargetPrefix
-	}
-	if err := write(&b, "service "+s.Service+" ", header); err != nil {
+	fmt.Fprintf(&b, "service %s %s %s %s\n", s.Service, protocol, s.APIVersion, s.TargetPrefix)
+	b.Write(operations.Bytes())
+	if err := write(&b, "errors ", codes); err != nil {
 		return nil, "", err
 	}
-	b.Write(operations.Bytes())
 	for _, line := range g.lines {
 		b.Write(line)
 		b.WriteByte('\n')
