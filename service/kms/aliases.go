@@ -20,7 +20,10 @@ const maxAliases = 50 // of one key
 
 // CreateAlias gives a key a name. The caller needs kms:CreateAlias on both.
 func (s *Service) CreateAlias(ctx context.Context, in *kms.CreateAliasInput) (*kms.CreateAliasOutput, error) {
-	target, err := s.authorizedAlias(ctx, "kms:CreateAlias", *in.AliasName, *in.TargetKeyId)
+	if err := s.authorizeAliasName(ctx, "kms:CreateAlias", *in.AliasName); err != nil {
+		return nil, err
+	}
+	target, err := s.authorizedTarget(ctx, "kms:CreateAlias", *in.AliasName, *in.TargetKeyId)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +57,7 @@ func (s *Service) UpdateAlias(ctx context.Context, in *kms.UpdateAliasInput) (*k
 	if err != nil {
 		return nil, err
 	}
-	target, err := s.authorizedAlias(ctx, "kms:UpdateAlias", *in.AliasName, *in.TargetKeyId)
+	target, err := s.authorizedTarget(ctx, "kms:UpdateAlias", *in.AliasName, *in.TargetKeyId)
 	if err != nil {
 		return nil, err
 	}
@@ -180,12 +183,9 @@ func (s *Service) authorizeAliasName(ctx context.Context, action, name string) e
 	})
 }
 
-// authorizedAlias returns the key that an alias is to name, when the caller may do action
-// with both and the pair makes sense.
-func (s *Service) authorizedAlias(ctx context.Context, action, name, targetID string) (*key, error) {
-	if err := s.authorizeAliasName(ctx, action, name); err != nil {
-		return nil, err
-	}
+// authorizedTarget returns the key that an alias is to name, when the caller may do action
+// with it and the pair makes sense.
+func (s *Service) authorizedTarget(ctx context.Context, action, name, targetID string) (*key, error) {
 	if err := checkAliasName(name); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -84,8 +83,10 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	if err != nil {
 		return err
 	}
-	conditions := make(map[string][]string, 2+len(a.conditions))
-	maps.Copy(conditions, a.conditions)
+	conditions := a.conditions // of this request alone
+	if conditions == nil {
+		conditions = make(map[string][]string, 2)
+	}
 	conditions["secretsmanager:SecretId"] = []string{x.arn}
 	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
 	return s.authz.Authorize(ctx, &authz.Access{

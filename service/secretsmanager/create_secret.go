@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -158,6 +159,9 @@ func keyConditions(keyID *string) map[string][]string {
 	conditions := map[string][]string{}
 	if keyID != nil {
 		conditions["secretsmanager:KmsKeyId"] = []string{*keyID}
+		if strings.HasPrefix(*keyID, "arn:") && strings.Contains(*keyID, ":key/") {
+			conditions["secretsmanager:KmsKeyArn"] = []string{*keyID}
+		}
 	}
 	return conditions
 }

@@ -757,6 +757,7 @@ func TestResourcePolicy(t *testing.T) {
 	}
 	wantError(t, read(admin), "AccessDeniedException", "with an explicit deny in a resource-based policy")
 	wantError(t, put("nonsense", false), "MalformedPolicyDocumentException", "")
+	wantError(t, put(statement("Allow", "arn:aws:iam::123456789012:user/nobody"), false), "MalformedPolicyDocumentException", "This resource policy contains an unsupported principal")
 	wantError(t, put(statement("Allow", "*"), true), "PublicPolicyException", "broad access")
 	if err := put(statement("Allow", "*"), false); err != nil {
 		t.Error(err)

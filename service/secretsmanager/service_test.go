@@ -3,12 +3,17 @@ package secretsmanager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	sdkkms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/authz"
@@ -227,5 +232,132 @@ func BenchmarkGetSecretValue(b *testing.B) {
 		if _, err := s.GetSecretValue(ctx, in); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// everything gives every principal AdministratorAccess.
+type everything struct{}
+
+func (everything) Policies(context.Context, *caller.Principal) (*policy.Set, error) {
+	document, err := policy.Parse(policy.Identity, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
+	return &policy.Set{Identity: []policy.Source{{Document: document}}}, err
+}
+
+// From another account a secret is read by its ARN, if its own policy and its key's say
+// so; never under the default key.
+func TestCrossAccount(t *testing.T) {
+	t.Parallel()
+	st := memory.New()
+	t.Cleanup(func() { st.Close() })
+	a := authz.New(authz.Config{Policies: everything{}})
+	keys := kms.New(kms.Config{Store: st, Authz: a})
+	s := New(Config{Store: st, Authz: a, Keys: keys})
+	owner := rootUser(t.Context())
+	const other = "210987654321"
+	guest := as(t.Context(), &caller.Principal{Type: caller.User, Account: other, ARN: "arn:aws:iam::" + other + ":user/guest", ID: "AIDAGUEST", UserName: "guest"})
+
+	key, err := keys.CreateKey(owner, &sdkkms.CreateKeyInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(name string, keyID *string) string {
+		t.Helper()
+		out, err := s.CreateSecret(owner, &secretsmanager.CreateSecretInput{Name: aws.String(name), SecretString: aws.String("x"), KmsKeyId: keyID, ClientRequestToken: aws.String(testToken)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.ARN
+	}
+	own, byDefault := create("own", key.KeyMetadata.KeyId), create("default", nil)
+	read := func(id, code, text string) {
+		t.Helper()
+		_, err := s.GetSecretValue(guest, &secretsmanager.GetSecretValueInput{SecretId: aws.String(id)})
+		var api smithy.APIError
+		switch {
+		case code == "" && err != nil:
+			t.Errorf("GetSecretValue(%s): %v", id, err)
+		case code != "" && (!errors.As(err, &api) || api.ErrorCode() != code || !strings.Contains(api.ErrorMessage(), text)):
+			t.Errorf("GetSecretValue(%s): %v, want %s: …%s…", id, err, code, text)
+		}
+	}
+	read(own, "AccessDeniedException", "because no resource-based policy allows the secretsmanager:GetSecretValue action")
+	allow := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + other + `"},"Action":"secretsmanager:*","Resource":"*"}]}`
+	for _, id := range []string{own, byDefault} {
+		if _, err := s.PutResourcePolicy(owner, &secretsmanager.PutResourcePolicyInput{SecretId: aws.String(id), ResourcePolicy: aws.String(allow)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(byDefault, "InvalidRequestException", "You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
+	read(own, "AccessDeniedException", "Access to KMS is not allowed")
+	read("own", "ResourceNotFoundException", "can't find")
+
+	keyPolicy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + testAccount + `"},"Action":"kms:*","Resource":"*"},
+		{"Effect":"Allow","Principal":{"AWS":"` + other + `"},"Action":["kms:Decrypt","kms:GenerateDataKey"],"Resource":"*"}]}`
+	if _, err := keys.PutKeyPolicy(owner, &sdkkms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: aws.String(keyPolicy)}); err != nil {
+		t.Fatal(err)
+	}
+	read(own, "", "")
+	// The secret names its key by an id, which means another key in the guest's account.
+	if _, err := s.PutSecretValue(guest, &secretsmanager.PutSecretValueInput{SecretId: aws.String(own), SecretString: aws.String("y"), ClientRequestToken: aws.String(testToken + "2")}); err != nil {
+		t.Error(err)
+	}
+	read(own, "", "")
+}
+
+// Without a token AWS refuses; the SDKs always send one.
+func TestTokenIsNeeded(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	ctx := rootUser(t.Context())
+	_, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("s")})
+	var invalid *types.InvalidRequestException
+	if !errors.As(err, &invalid) || *invalid.Message != "You must provide a ClientRequestToken value. We recommend a UUID-type value." {
+		t.Errorf("CreateSecret without a token: %v", err)
+	}
+	if got := entries(t, s); got != 0 {
+		t.Errorf("%d entries are left behind", got)
+	}
+}
+
+// Many writers at once leave one current version, one previous, and none lost.
+func TestConcurrentPuts(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	ctx := rootUser(t.Context())
+	if _, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("s"), ClientRequestToken: aws.String(testToken)}); err != nil {
+		t.Fatal(err)
+	}
+	const writers = 16
+	var group sync.WaitGroup
+	for i := range writers {
+		// Each token is used twice, with the same value: as a retry that overtakes.
+		for range 2 {
+			group.Go(func() {
+				_, err := s.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+					SecretId: aws.String("s"), SecretString: aws.String(fmt.Sprint(i)), ClientRequestToken: aws.String(fmt.Sprintf("%032d", i)),
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	list, err := s.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]int{}
+	for _, v := range list.Versions {
+		for _, l := range v.VersionStages {
+			labels[l]++
+		}
+		got, err := s.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("s"), VersionId: v.VersionId})
+		if err != nil || fmt.Sprintf("%032s", *got.SecretString) != *v.VersionId {
+			t.Errorf("version %s: %v", *v.VersionId, err)
+		}
+	}
+	if len(list.Versions) != writers || labels[current] != 1 || labels[previous] != 1 {
+		t.Errorf("%d versions, labels %v", len(list.Versions), labels)
 	}
 }
