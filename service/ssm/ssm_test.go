@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/malote/malote/malotetest"
+	malotessm "github.com/malote/malote/service/ssm"
 )
 
 const arnPrefix = "arn:aws:ssm:" + malotetest.Region + ":" + malotetest.Account + ":parameter/"
@@ -933,6 +935,47 @@ func TestSecretsManagerReference(t *testing.T) {
 	secrets := ssm.NewFromConfig(sys.User(t, "secrets", malotetest.Allow("*", "secretsmanager:GetSecretValue")))
 	_, err = get(t, secrets, reference)
 	wantError(t, err, "AccessDeniedException", "ssm:GetParameter on resource: "+arnPrefix+"aws/reference/secretsmanager/app/db")
+}
+
+// No door is forgotten: every operation that there is denies nobody's request, before it
+// says anything else.
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	put(t, ssm.NewFromConfig(sys.Config()), "/p", sys.Canary(), secure)
+	nobody := reflect.ValueOf(ssm.NewFromConfig(sys.User(t, "nobody", "")))
+	inputs := []any{}
+	for _, name := range []*string{aws.String("/p"), aws.String("/none")} {
+		inputs = append(inputs,
+			&ssm.AddTagsToResourceInput{ResourceType: "Parameter", ResourceId: name, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}},
+			&ssm.DeleteParameterInput{Name: name},
+			&ssm.DeleteParametersInput{Names: []string{*name}},
+			&ssm.DescribeParametersInput{},
+			&ssm.GetParameterHistoryInput{Name: name},
+			&ssm.GetParameterInput{Name: name},
+			&ssm.GetParametersByPathInput{Path: name},
+			&ssm.GetParametersInput{Names: []string{*name}},
+			&ssm.LabelParameterVersionInput{Name: name, Labels: []string{"l"}},
+			&ssm.ListTagsForResourceInput{ResourceType: "Parameter", ResourceId: name},
+			&ssm.PutParameterInput{Name: name, Value: aws.String("v")},
+			&ssm.RemoveTagsFromResourceInput{ResourceType: "Document", ResourceId: name, TagKeys: []string{"k"}},
+			&ssm.UnlabelParameterVersionInput{Name: name, ParameterVersion: aws.Int64(7), Labels: []string{"l"}},
+		)
+	}
+	asked := map[string]bool{}
+	for _, in := range inputs {
+		operation := strings.TrimSuffix(reflect.TypeOf(in).Elem().Name(), "Input")
+		asked[operation] = true
+		results := nobody.MethodByName(operation).Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.ValueOf(in)})
+		err, _ := results[1].Interface().(error)
+		wantError(t, err, "AccessDeniedException", "is not authorized to perform: ssm:"+operation+" on resource: arn:aws:ssm:")
+	}
+	service := reflect.TypeFor[*malotessm.Service]()
+	for i := range service.NumMethod() {
+		if name := service.Method(i).Name; !asked[name] {
+			t.Errorf("%s was not asked", name)
+		}
+	}
 }
 
 func TestDenials(t *testing.T) {
