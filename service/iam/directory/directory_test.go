@@ -3,6 +3,7 @@ package directory_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
+	"github.com/malote/malote/store/etcd/etcdtest"
 	"github.com/malote/malote/store/memory"
 )
 
@@ -290,24 +292,56 @@ func TestLookupTemporary(t *testing.T) {
 	}
 }
 
-// A second directory on the same store learns of writes through Watch.
+var cluster etcdtest.Shared
+
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
+
+// Control planes on one cluster learn of each other's writes through Watch.
 func TestFollowsTheStore(t *testing.T) {
 	t.Parallel()
-	f := open(t)
-	u, key := f.user(t, "bob")
-	other := directory.New(directory.Config{Store: f.store})
-	defer other.Close()
-	if _, err := other.Lookup(t.Context(), key.ID, ""); err != nil {
+	server := cluster.Server(t)
+	here := directory.New(directory.Config{Store: server.Open(t, "directory/")})
+	defer here.Close()
+	there := directory.New(directory.Config{Store: server.Open(t, "directory/")})
+	defer there.Close()
+
+	made, err := here.Bootstrap(t.Context(), directory.BootstrapConfig{Account: account})
+	if err != nil {
 		t.Fatal(err)
 	}
-	f.update(t, func(tx *directory.Tx) error { return tx.DeleteUser(u) })
+	if again, err := there.Bootstrap(t.Context(), directory.BootstrapConfig{Account: account}); err != nil || *again != (directory.Bootstrapped{}) {
+		t.Errorf("the other's Bootstrap = %+v, %v, want nothing made", again, err)
+	}
+	c, err := there.Lookup(t.Context(), made.AccessKeyID, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A token of one is good with the other.
+	issued, err := here.Issue(t.Context(), directory.Session{Account: account, Type: caller.User, ID: c.Principal.ID, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.Lookup(t.Context(), issued.AccessKeyID, issued.SessionToken); err != nil {
+		t.Errorf("the other's token: %v", err)
+	}
+
+	if err := here.Update(t.Context(), func(tx *directory.Tx) error {
+		u, err := tx.User(account, "admin")
+		if err != nil {
+			return err
+		}
+		return tx.DeleteUser(u)
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		_, err := other.Lookup(t.Context(), key.ID, "")
-		if err == gateway.ErrUnknownKey {
+		_, key := there.Lookup(t.Context(), made.AccessKeyID, "")
+		_, token := there.Lookup(t.Context(), issued.AccessKeyID, issued.SessionToken)
+		if key == gateway.ErrUnknownKey && token == gateway.ErrInvalidToken {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("Lookup = %v, want ErrUnknownKey within 5 s", err)
+			t.Fatalf("Lookup = %v and %v, want ErrUnknownKey and ErrInvalidToken within 5 s", key, token)
 		}
 		time.Sleep(time.Millisecond)
 	}
