@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -25,16 +26,21 @@ import (
 type Operation struct {
 	Service, Name string
 	In, Out       reflect.Type
+	Client        func(aws.Config) reflect.Value // the SDK's client, which has a method of that name
+}
+
+func client[C, O any](new func(aws.Config, ...func(*O)) *C) func(aws.Config) reflect.Value {
+	return func(cfg aws.Config) reflect.Value { return reflect.ValueOf(new(cfg)) }
 }
 
 // Operations lists all operations that both package model and the SDK know, of the
 // services that speak a protocol.
 func Operations(protocol model.Protocol) []Operation {
 	var all []Operation
-	for name, client := range map[string]reflect.Type{
-		"ecs": reflect.TypeFor[*ecs.Client](), "iam": reflect.TypeFor[*iam.Client](), "kms": reflect.TypeFor[*kms.Client](),
-		"logs": reflect.TypeFor[*cloudwatchlogs.Client](), "secretsmanager": reflect.TypeFor[*secretsmanager.Client](),
-		"ssm": reflect.TypeFor[*ssm.Client](), "sts": reflect.TypeFor[*sts.Client](),
+	for name, client := range map[string]func(aws.Config) reflect.Value{
+		"ecs": client(ecs.NewFromConfig), "iam": client(iam.NewFromConfig), "kms": client(kms.NewFromConfig),
+		"logs": client(cloudwatchlogs.NewFromConfig), "secretsmanager": client(secretsmanager.NewFromConfig),
+		"ssm": client(ssm.NewFromConfig), "sts": client(sts.NewFromConfig),
 	} {
 		m, ok := model.For(name)
 		if !ok {
@@ -44,11 +50,11 @@ func Operations(protocol model.Protocol) []Operation {
 			continue
 		}
 		for _, op := range m.Operations() {
-			method, ok := client.MethodByName(op)
-			if !ok || method.Type.NumIn() < 3 || method.Type.In(1) != reflect.TypeFor[context.Context]() {
+			method := client(aws.Config{}).MethodByName(op)
+			if !method.IsValid() || method.Type().NumIn() < 2 || method.Type().In(0) != reflect.TypeFor[context.Context]() {
 				panic(fmt.Sprintf("the SDK's %s has no operation %s", name, op))
 			}
-			all = append(all, Operation{Service: name, Name: op, In: method.Type.In(2).Elem(), Out: method.Type.Out(0).Elem()})
+			all = append(all, Operation{Service: name, Name: op, In: method.Type().In(1).Elem(), Out: method.Type().Out(0).Elem(), Client: client})
 		}
 	}
 	return all
@@ -60,15 +66,26 @@ var texts = []string{"x", "a b", `"quoted"\`, "<&>'", "é€😀", "line\nline\t
 // Fill makes v, of the SDK's types, hold something, the same for the same random
 // numbers. Strings are valid in XML, times have whole seconds, documents are left out;
 // what is empty but not nil occurs.
-func Fill(random *rand.Rand, v reflect.Value) {
+func Fill(random *rand.Rand, v reflect.Value) { filler{random, false}.start(v) }
+
+// FillAll is Fill with every member there, as clients want the required ones.
+func FillAll(random *rand.Rand, v reflect.Value) { filler{random, true}.start(v) }
+
+type filler struct {
+	random *rand.Rand
+	all    bool
+}
+
+func (f filler) start(v reflect.Value) {
 	t, err := shape.Of(v.Type())
 	if err != nil {
 		panic(err)
 	}
-	fill(random, t, v, 0)
+	f.fill(t, v, 0)
 }
 
-func fill(random *rand.Rand, t *shape.Type, v reflect.Value, depth int) {
+func (to filler) fill(t *shape.Type, v reflect.Value, depth int) {
+	random := to.random
 	if t.Ptr {
 		p := reflect.New(t.Go)
 		v.Set(p)
@@ -103,14 +120,14 @@ func fill(random *rand.Rand, t *shape.Type, v reflect.Value, depth int) {
 		n := random.IntN(4) / (1 + depth/3)
 		v.Set(reflect.MakeSlice(t.Go, n, n))
 		for i := range n {
-			fill(random, t.Elem, v.Index(i), depth+1)
+			to.fill(t.Elem, v.Index(i), depth+1)
 		}
 	case shape.Map:
 		v.Set(reflect.MakeMap(t.Go))
 		for range random.IntN(3) {
 			key := reflect.ValueOf(texts[random.IntN(len(texts))]).Convert(t.Go.Key())
 			elem := reflect.New(t.Go.Elem()).Elem()
-			fill(random, t.Elem, elem, depth+1)
+			to.fill(t.Elem, elem, depth+1)
 			v.SetMapIndex(key, elem)
 		}
 	case shape.Struct:
@@ -118,16 +135,16 @@ func fill(random *rand.Rand, t *shape.Type, v reflect.Value, depth int) {
 		for i := range t.Fields {
 			f := &t.Fields[i]
 			last := i == len(t.Fields)-1 && !filled
-			if f.Type.Kind == shape.Document || random.IntN(3) == 0 && !last {
+			if f.Type.Kind == shape.Document || !to.all && random.IntN(3) == 0 && !last {
 				continue
 			}
-			fill(random, f.Type, v.Field(f.Index), depth+1)
+			to.fill(f.Type, v.Field(f.Index), depth+1)
 			filled = true
 		}
 	case shape.Union:
 		f := &t.Fields[random.IntN(len(t.Fields))]
 		variant := reflect.New(f.Variant)
-		fill(random, f.Type, variant.Elem().Field(f.Index), depth+1)
+		to.fill(f.Type, variant.Elem().Field(f.Index), depth+1)
 		v.Set(variant)
 	}
 }
