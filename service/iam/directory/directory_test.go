@@ -3,6 +3,8 @@ package directory_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -563,4 +565,25 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("Lookup(%q, %q): %v", id, token, err)
 		}
 	})
+}
+
+// Printing or logging a record by mistake tells no secret.
+func TestSecretsDoNotPrint(t *testing.T) {
+	t.Parallel()
+	const secret = "do-not-print-me"
+	for _, v := range []any{
+		directory.AccessKey{ID: "AKIA", Secret: secret}, &directory.AccessKey{ID: "AKIA", Secret: secret},
+		directory.Session{Secret: secret}, &directory.Session{Secret: secret},
+		directory.Issued{SecretAccessKey: secret, SessionToken: secret},
+		directory.Bootstrapped{SecretAccessKey: secret},
+		directory.BootstrapConfig{AdminSecretAccessKey: secret, RootSecretAccessKey: secret},
+	} {
+		var out strings.Builder
+		fmt.Fprintf(&out, "%v %+v %#v %s", v, v, v, v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("%T prints its secret: %s", v, out.String())
+		}
+	}
 }
