@@ -63,19 +63,20 @@ func (e *exchange) serve() {
 	defer e.finish()
 	buffer := buffers.Get().(*[]byte)
 	defer release(buffer)
-	if f := e.readBody(buffer); f != nil {
-		e.route(nil)
-		e.refuse(f)
-		return
-	}
+	unread := e.readBody(buffer)
 	body := *buffer
 	a, authErr := sigv4.Parse(e.r)
-	if f := e.route(body); f != nil {
-		e.refuse(f)
+	unroutable := e.route(body)
+	if e.service == nil && authErr == nil && e.r.Header.Get("X-Amz-Target") == "" {
+		e.service = e.g.byName[a.Service] // what it is signed for decides how it is answered
+	}
+	if unread != nil {
+		e.refuse(unread)
 		return
 	}
-	if e.service == nil && authErr == nil {
-		e.service = e.g.byName[a.Service]
+	if unroutable != nil {
+		e.refuse(unroutable)
+		return
 	}
 	if e.service == nil {
 		e.refuse(&failure{code: "UnknownOperationException", status: http.StatusNotFound})
@@ -184,10 +185,9 @@ func (e *exchange) route(body []byte) *failure {
 	text := e.r.URL.RawQuery
 	if e.r.Method == http.MethodPost {
 		mediaType, _, _ := strings.Cut(e.r.Header.Get("Content-Type"), ";")
-		if !strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded") {
-			return nil
+		if strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded") {
+			text = strings.TrimPrefix(text+"&"+string(body), "&")
 		}
-		text = string(body)
 	}
 	form, err := awsquery.Parse(text)
 	if err != nil {

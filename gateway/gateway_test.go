@@ -508,7 +508,9 @@ func TestErrorsOnTheWire(t *testing.T) {
 
 		{"no JSON", request{target: getSecret, body: `{"SecretId":`}, 400, `{"__type":"SerializationException","Message":"Unable to parse the request as JSON."}`},
 		{"wrong type", request{target: getSecret, body: `{"SecretId":1}`}, 400, `{"__type":"SerializationException","Message":"NUMBER_VALUE cannot be converted to String"}`},
-		{"malformed form", request{contentType: form, body: "Action=%zz", service: "iam"}, 400, `{"__type":"MalformedQueryString","message":"The query string contains a syntax error."}`},
+		{"malformed form", request{contentType: form, body: "Action=%zz", service: "iam"}, 400, iamError("Sender", "MalformedQueryString", "The query string contains a syntax error.")},
+		{"too large, query", request{contentType: form, body: "Action=" + strings.Repeat("x", 1001), service: "iam"}, 413, iamError("Sender", "RequestEntityTooLargeException", "Request size exceeded 1000 bytes")},
+		{"action in the URL", request{path: "/?Action=DeleteRole&Version=2010-05-08&RoleName=denied", service: "iam"}, 403, iamError("Sender", "AccessDenied", "User: x is not authorized")},
 		{"too large", request{target: getSecret, body: strings.Repeat(" ", 1001)}, 413, `{"__type":"RequestEntityTooLargeException","Message":"Request size exceeded 1000 bytes"}`},
 		{"too large, in chunks", request{target: getSecret, body: "{}", change: func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat(" ", 5000))), -1
