@@ -424,11 +424,12 @@ func TestEndsOfTasks(t *testing.T) {
 	})
 
 	t.Run("stopped before an engine heard of it", func(t *testing.T) {
-		e.hangUp()
-		for range e.messages {
+		e := registerOnly(t, sys, sys.Config())
+		started, err := client.StartTask(ctx, &ecs.StartTaskInput{TaskDefinition: aws.String("web"), ContainerInstances: []string{e.instance}})
+		if err != nil || len(started.Tasks) != 1 {
+			t.Fatalf("StartTask = %+v, %v", started, err)
 		}
-		task := run(t, client, &ecs.RunTaskInput{TaskDefinition: aws.String("web")})
-		out, err := client.StopTask(ctx, &ecs.StopTaskInput{Task: task.TaskArn})
+		out, err := client.StopTask(ctx, &ecs.StopTaskInput{Task: started.Tasks[0].TaskArn})
 		if err != nil || *out.Task.LastStatus != "STOPPED" || *out.Task.StoppedReason != "Task stopped by user" {
 			t.Fatalf("StopTask = %+v, %v", out, err)
 		}

@@ -31,8 +31,16 @@ type fakeEngine struct {
 	hangUp   context.CancelFunc
 }
 
-// register makes an instance with 1024 CPU units and 1024 MiB known, and connects.
+// register makes an instance known, and connects.
 func register(t *testing.T, sys *malotetest.System, cfg aws.Config) *fakeEngine {
+	t.Helper()
+	e := registerOnly(t, sys, cfg)
+	e.connect()
+	return e
+}
+
+// registerOnly makes an instance with 1024 CPU units and 1024 MiB known.
+func registerOnly(t *testing.T, sys *malotetest.System, cfg aws.Config) *fakeEngine {
 	t.Helper()
 	e := &fakeEngine{t: t, cfg: cfg, client: ecs.NewFromConfig(cfg), clock: sys.Clock}
 	out, err := e.client.RegisterContainerInstance(t.Context(), &ecs.RegisterContainerInstanceInput{
@@ -47,7 +55,6 @@ func register(t *testing.T, sys *malotetest.System, cfg aws.Config) *fakeEngine 
 		t.Fatal(err)
 	}
 	e.instance = *out.ContainerInstance.ContainerInstanceArn
-	e.connect()
 	return e
 }
 
