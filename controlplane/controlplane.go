@@ -75,7 +75,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
 	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
-	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Now: c.Now})
+	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
 	services := []gateway.Service{

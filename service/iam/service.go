@@ -12,7 +12,6 @@ package iam
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"time"
 
@@ -27,7 +26,6 @@ type Config struct {
 	Directory *directory.Directory // required
 	Authz     *authz.Authorizer    // required
 	Now       func() time.Time     // nil: time.Now
-	Log       *slog.Logger         // nil: nothing is logged
 }
 
 // Service is IAM. Its exported methods are operations.
@@ -35,17 +33,13 @@ type Service struct {
 	dir   *directory.Directory
 	authz *authz.Authorizer
 	now   func() time.Time
-	log   *slog.Logger
 }
 
 // New returns IAM over a directory.
 func New(c Config) *Service {
-	s := &Service{dir: c.Directory, authz: c.Authz, now: c.Now, log: c.Log}
+	s := &Service{dir: c.Directory, authz: c.Authz, now: c.Now}
 	if s.now == nil {
 		s.now = time.Now
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
 	}
 	return s
 }

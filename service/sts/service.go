@@ -9,7 +9,6 @@ package sts
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/policy"
@@ -35,28 +35,43 @@ type Directory interface {
 type Config struct {
 	Directory Directory         // required
 	Authz     *authz.Authorizer // required
+	Audit     audit.Log         // of what needs no permission; nil: it leaves no record
 	Now       func() time.Time  // nil: time.Now
-	Log       *slog.Logger      // nil: nothing is logged
 }
 
 // Service is STS. Its exported methods are operations.
 type Service struct {
 	dir   Directory
 	authz *authz.Authorizer
+	audit audit.Log
 	now   func() time.Time
-	log   *slog.Logger
 }
 
 // New returns STS over a directory.
 func New(c Config) *Service {
-	s := &Service{dir: c.Directory, authz: c.Authz, now: c.Now, log: c.Log}
+	s := &Service{dir: c.Directory, authz: c.Authz, audit: c.Audit, now: c.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
 	return s
+}
+
+// open records an operation that nobody has to be allowed, and that its caller used its
+// credentials for it.
+func (s *Service) open(ctx context.Context, name string) error {
+	r := caller.From(ctx)
+	s.dir.MarkUsed(ctx, r.Principal)
+	if s.audit == nil {
+		return nil
+	}
+	err := s.audit.Record(ctx, audit.Record{
+		Time: s.now(), Service: "sts", Name: name, Operation: r.Operation, Region: r.Region, SourceIP: r.SourceIP, UserAgent: r.UserAgent,
+		RequestID: r.ID, Via: r.Via, Principal: r.Principal, Account: r.Principal.Account, Decision: policy.Decision{Allowed: true, Action: "sts:" + name},
+	})
+	if err != nil {
+		return fmt.Errorf("recording sts:%s: %w", name, err)
+	}
+	return nil
 }
 
 func clientError(code, format string, args ...any) error {
@@ -74,8 +89,10 @@ func invalidParameter(message string) error {
 // GetCallerIdentity says who asks. Everybody may know that of themselves, even where a
 // policy says Deny.
 func (s *Service) GetCallerIdentity(ctx context.Context, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+	if err := s.open(ctx, "GetCallerIdentity"); err != nil {
+		return nil, err
+	}
 	p := caller.From(ctx).Principal
-	s.dir.MarkUsed(ctx, p)
 	return &sts.GetCallerIdentityOutput{
 		Account: aws.String(p.Account),
 		Arn:     aws.String(p.ARN),
@@ -108,7 +125,9 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if p.Type == caller.Account {
 		length = min(length, rootSession)
 	}
-	s.dir.MarkUsed(ctx, p)
+	if err := s.open(ctx, "GetSessionToken"); err != nil {
+		return nil, err
+	}
 	issued, err := s.dir.Issue(ctx, directory.Session{Account: p.Account, Type: p.Type, ID: p.ID, Expires: s.now().Add(length)})
 	if err != nil {
 		return nil, err

@@ -2,12 +2,14 @@ package sts_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/service/iam/directory"
@@ -73,5 +75,32 @@ func TestServiceAssumesRole(t *testing.T) {
 				t.Errorf("Lookup = %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// What needs no permission is recorded all the same.
+func TestOpenOperationsAreAudited(t *testing.T) {
+	t.Parallel()
+	st := memory.New()
+	defer st.Close()
+	dir := directory.New(directory.Config{Store: st})
+	defer dir.Close()
+	records := new(audit.Memory)
+	service := sts.New(sts.Config{Directory: dir, Authz: authz.New(authz.Config{Policies: dir}), Audit: records})
+	ctx := caller.With(t.Context(), &caller.Request{
+		Principal: &caller.Principal{Type: caller.User, Account: account, ARN: userARN("bob"), ID: "AIDAAAAAAAAAAAAAAAAAA", AccessKeyID: "AKIAAAAAAAAAAAAAAAAA"}, Time: time.Now(),
+	})
+	if _, err := service.GetCallerIdentity(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.GetSessionToken(ctx, &awssts.GetSessionTokenInput{}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range records.Records() {
+		names = append(names, r.Service+":"+r.Name)
+	}
+	if want := []string{"sts:GetCallerIdentity", "sts:GetSessionToken"}; !slices.Equal(names, want) {
+		t.Errorf("recorded %v, want %v", names, want)
 	}
 }
