@@ -25,6 +25,7 @@ type record struct {
 	Reason     string             `json:",omitempty"`
 	Code       types.TaskStopCode `json:",omitempty"`
 	Cleaned    bool               `json:",omitempty"` // only the report is missing
+	Ran        bool               `json:",omitempty"`
 
 	PullStarted, PullStopped, ExecutionStopped time.Time
 
@@ -60,7 +61,7 @@ func (r *record) update(t *task) {
 	t.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Stop, r.Reason, r.Code, r.Cleaned = s.stop, s.reason, s.code, s.cleaned == done
+	r.Stop, r.Reason, r.Code, r.Ran, r.Cleaned = s.stop, s.reason, s.code, s.ran, s.cleaned == done
 	r.PullStarted, r.PullStopped, r.ExecutionStopped = s.pullStarted, s.pullStopped, s.executionStopped
 	old := r.Containers
 	r.Containers = nil
@@ -124,7 +125,7 @@ func (r *record) allStarted() bool {
 // perhaps never started is taken for none: recovery removes those.
 func (r *record) restore(t *task) {
 	s := &t.state
-	s.stop, s.reason, s.code = r.Stop, r.Reason, r.Code
+	s.stop, s.reason, s.code, s.ran = r.Stop, r.Reason, r.Code, r.Ran
 	s.pullStarted, s.pullStopped, s.executionStopped = r.PullStarted, r.PullStopped, r.ExecutionStopped
 	if r.Cleaned {
 		s.cleaned = done

@@ -35,7 +35,8 @@ func (c ContainerReport) sameState(o ContainerReport) bool {
 type reporter struct {
 	task *task
 	news chan struct{}
-	done chan struct{}
+	done chan struct{} // closed when run has ended; told is then final
+	told bool          // the last report
 
 	mu     sync.Mutex // guards the rest
 	latest Report
@@ -45,6 +46,7 @@ type reporter struct {
 func newReporter(t *task) *reporter {
 	r := &reporter{task: t, news: make(chan struct{}, 1), done: make(chan struct{})}
 	if !t.engine.controlled {
+		r.told = true // there is nobody to tell
 		close(r.done)
 		return r
 	}
@@ -66,14 +68,15 @@ func (r *reporter) nudge() {
 	}
 }
 
-// close returns when the last report was acknowledged or refused for good, or the
-// engine ends.
-func (r *reporter) close() {
+// close returns when the last report was acknowledged or refused for good, and true, or
+// when the engine ends.
+func (r *reporter) close() bool {
 	r.mu.Lock()
 	r.last = true
 	r.mu.Unlock()
 	r.nudge()
 	<-r.done
+	return r.told
 }
 
 func (r *reporter) run() {
@@ -97,6 +100,7 @@ func (r *reporter) run() {
 				}
 				told = now
 				if last {
+					r.told = true
 					return
 				}
 				break

@@ -41,6 +41,7 @@ type state struct {
 	resolved progress // secrets
 	cleaned  progress // everything removed again
 
+	ran       bool // it was RUNNING at some time
 	stop      bool // wanted STOPPED
 	cancelled bool // work under way was told to give up
 	reason    string
@@ -150,6 +151,7 @@ func step(s state, e event) (state, []action) {
 		more, changed := s.plan(e.at)
 		actions = append(actions, more...)
 		if !changed {
+			s.mark()
 			return s, actions
 		}
 	}
@@ -204,6 +206,10 @@ func (s *state) apply(e event) {
 		if c.started.IsZero() {
 			c.started = e.at
 		}
+		if c.phase == starting { // its start has yet to be told
+			c.phase = running
+		}
+		s.mark()
 		if s.mayRestart(c, e) {
 			c.phase, c.restarted, c.health = created, e.at, types.HealthStatusUnknown
 			c.restarts++
@@ -446,17 +452,21 @@ func (s *state) wake() time.Time {
 	return first
 }
 
+// mark notes that the task is RUNNING: every container is, or has ended, and nobody wants
+// it stopped.
+func (s *state) mark() {
+	s.ran = s.ran || !s.stop && !slices.ContainsFunc(s.containers, func(c container) bool { return c.phase < running })
+}
+
 // status is the task's, in the API's words.
 func (s *state) status() types.DesiredStatus {
-	if s.stop && s.cleaned == done {
+	switch {
+	case s.stop && s.cleaned == done:
 		return types.DesiredStatusStopped
+	case s.ran:
+		return types.DesiredStatusRunning
 	}
-	for _, c := range s.containers {
-		if c.phase < running {
-			return types.DesiredStatusPending
-		}
-	}
-	return types.DesiredStatusRunning
+	return types.DesiredStatusPending
 }
 
 // healthOf is a container's health in the API's words, or empty when nobody asked for it.

@@ -221,10 +221,9 @@ func (t *task) finish() {
 	close(t.ended)
 	report := t.final()
 	t.log.Info("task stopped", "reason", report.Reason, "code", report.StopCode)
-	t.reports.close() // returns when the end is acknowledged, or the engine ends
-	if t.ctx.Err() == nil {
+	if t.reports.close() {
 		t.record.remove(t)
-	}
+	} // else the next engine reports it
 	t.engine.forget(t)
 	close(t.over)
 }
