@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/client"
 
 	"github.com/malote/malote/engine/enginetest"
 )
@@ -41,5 +44,33 @@ func TestImage(t *testing.T) {
 				t.Errorf("exit code %d, stdout %q, stderr %q; want %d, %q", got.ExitCode, got.Stdout, got.Stderr, tt.code, tt.out)
 			}
 		})
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	docker := enginetest.Docker(t)
+	r := enginetest.NewRegistry(t, "me", "pass word")
+	ref := r.Push(t, docker, "private/app:1", enginetest.Image{Entrypoint: []string{"/app", "print", "private"}})
+	pull := func(password string) error {
+		auth, err := authconfig.Encode(registry.AuthConfig{Username: "me", Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pulled, err := docker.ImagePull(t.Context(), ref, client.ImagePullOptions{RegistryAuth: auth})
+		if err != nil {
+			return err
+		}
+		return pulled.Wait(t.Context())
+	}
+	if err := pull("wrong"); err == nil {
+		t.Fatal("the registry takes any password")
+	}
+	if err := pull("pass word"); err != nil {
+		t.Fatal(err)
+	}
+	id := enginetest.Create(t, docker, &container.Config{Image: ref}, nil)
+	enginetest.Start(t, docker, id)
+	if got := enginetest.Wait(t, docker, id); got.Stdout != "private\n" {
+		t.Errorf("stdout %q", got.Stdout)
 	}
 }
