@@ -396,14 +396,18 @@ func TestResolve(t *testing.T) {
 
 func TestLastUsed(t *testing.T) {
 	t.Parallel()
-	st := memory.New()
-	d := directory.New(directory.Config{Store: st})
-	p := &caller.Principal{Type: caller.User, ID: "AIDAAAAAAAAAAAAAAAAAA", AccessKeyID: "AKIAAAAAAAAAAAAAAAAA"}
+	f := open(t)
+	_, key := f.user(t, "bob")
+	_, other := f.user(t, "carol")
+	d := directory.New(directory.Config{Store: f.store})
+	p := &caller.Principal{Type: caller.User, ID: key.Owner, AccessKeyID: key.ID}
 	ctx := as(t.Context(), p)
 	if used, err := d.LastUsed(ctx, p.AccessKeyID); err != nil || !used.Time.IsZero() {
 		t.Errorf("before: %+v, %v", used, err)
 	}
 	d.MarkUsed(ctx, p)
+	d.MarkUsed(ctx, &caller.Principal{Type: caller.User, ID: other.Owner, AccessKeyID: other.ID})
+	f.update(t, func(tx *directory.Tx) error { return tx.DeleteAccessKey(other.ID) })
 	want := directory.Used{Time: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC), Region: "eu-central-1", Service: "ssm"}
 	if used, err := d.LastUsed(ctx, p.AccessKeyID); err != nil || used != want {
 		t.Errorf("after: %+v, %v, want %+v", used, err, want)
@@ -411,8 +415,11 @@ func TestLastUsed(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := directory.New(directory.Config{Store: st})
+	again := directory.New(directory.Config{Store: f.store})
 	defer again.Close()
+	if used, err := again.LastUsed(ctx, other.ID); err != nil || !used.Time.IsZero() {
+		t.Errorf("of a deleted key: %+v, %v", used, err)
+	}
 	if used, err := again.LastUsed(ctx, p.AccessKeyID); err != nil || used != want {
 		t.Errorf("after a restart: %+v, %v, want %+v", used, err, want)
 	}

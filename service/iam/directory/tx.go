@@ -220,6 +220,9 @@ func (t *Tx) DeleteRole(r *Role) error {
 	if err := t.index(KindRole, &r.Entity, nil); err != nil {
 		return err
 	}
+	if err := t.tables.used.Delete(t.tx, usedKey(r.ID)); err != nil {
+		return err
+	}
 	return t.tables.roles.Delete(t.tx, entityKey(r.Account, KindRole, r.Name))
 }
 
@@ -237,7 +240,12 @@ func (t *Tx) DeletePolicy(p *Policy) error {
 }
 
 // DeleteAccessKey removes a key.
-func (t *Tx) DeleteAccessKey(id string) error { return t.tables.keys.Delete(t.tx, secretKey(id)) }
+func (t *Tx) DeleteAccessKey(id string) error {
+	if err := t.tables.used.Delete(t.tx, usedKey(id)); err != nil {
+		return err
+	}
+	return t.tables.keys.Delete(t.tx, secretKey(id))
+}
 
 // index brings the indexes of an entity from before to after; nil is absent.
 func (t *Tx) index(kind Kind, before, after *Entity) error {

@@ -96,18 +96,31 @@ func (d *Directory) flushUsed(ctx context.Context) error {
 		used Used
 	}
 	var batch []entry
+	var gone []string // keys and roles deleted since they were used
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
 		err := d.store.Update(ctx, func(tx store.Tx) error {
+			gone = nil
 			for _, e := range batch {
+				known, err := (&Tx{tx, &d.tables}).known(e.id)
+				switch {
+				case err != nil:
+					return err
+				case !known:
+					gone = append(gone, e.id)
+					continue
+				}
 				if err := d.tables.used.Put(tx, usedKey(e.id), &e.used); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+		for _, id := range gone {
+			d.used.last.Delete(id)
+		}
 		for _, e := range batch {
 			if err != nil {
 				e.use.mu.Lock()
@@ -133,4 +146,16 @@ func (d *Directory) flushUsed(ctx context.Context) error {
 		return err == nil
 	})
 	return errors.Join(err, flush())
+}
+
+// known says whether there is an access key or a role with that id.
+func (t *Tx) known(id string) (bool, error) {
+	_, err := t.AccessKey(id)
+	if errors.Is(err, store.ErrNotFound) {
+		_, err = t.Ref(id)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
