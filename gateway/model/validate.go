@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/malote/malote/gateway/shape"
@@ -387,10 +386,9 @@ func show(t *shape.Type, v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// join extends a path by a member's name, in AWS's lower camel case.
+// join extends a path by a member's name, which is in AWS's lower camel case already, by
+// an index or a map's key.
 func join(path, name string) string {
-	r, n := utf8.DecodeRuneInString(name)
-	name = string(unicode.ToLower(r)) + name[n:]
 	if path == "" {
 		return name
 	}
