@@ -155,4 +155,3 @@ func TestSecretPattern(t *testing.T) {
 		}
 	}
 }
-

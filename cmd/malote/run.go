@@ -194,7 +194,7 @@ func (c *runCommand) runPlaced(ctx context.Context, cfg aws.Config, e *engine.En
 		return report, err
 	}
 	started, err := client.StartTask(ctx, &ecs.StartTaskInput{
-		Cluster: &c.Cluster, TaskDefinition: made.TaskDefinition.TaskDefinitionArn, ContainerInstances: []string{instance}, StartedBy: aws.String("malote run"),
+		Cluster: &c.Cluster, TaskDefinition: made.TaskDefinition.TaskDefinitionArn, ContainerInstances: []string{instance}, StartedBy: aws.String("malote-run"),
 	})
 	if err != nil {
 		return report, err

@@ -108,8 +108,9 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	defer wait()
 	defer stop()
 	if plane.Made != nil && plane.Made.AccessKeyID != "" {
-		fmt.Fprintf(p.stderr, "malote: account %s is new; its user admin has this access key, which is not shown again:\nmalote:   AWS_ACCESS_KEY_ID=%s\nmalote:   AWS_SECRET_ACCESS_KEY=%s\n",
-			f.Account, plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
+		// To stdout, where it is no part of a log that a service manager keeps.
+		fmt.Fprintf(p.stdout, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
+		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", f.Account)
 	}
 	fmt.Fprintf(p.stderr, "malote: listening on %s\nmalote: hint: eval \"$(malote env%s)\"\n", server.URL(), f.dataDirFlag())
 

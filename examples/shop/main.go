@@ -122,7 +122,7 @@ func (s *shop) up(ctx context.Context) (stop func() error, err error) {
 	}
 	data := filepath.Join(s.temp, "data")
 	command := exec.Command(s.binary, "up", "--listen", "127.0.0.1:0", "--data-dir", data, "--log-level", "debug")
-	command.Stdout, command.Stderr = s.log, s.log
+	command.Stderr = s.log // stdout has admin's access key, once
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
@@ -270,7 +270,7 @@ func (s *shop) roles(ctx context.Context, task string) error {
 }
 
 // runTask registers and runs the task, looks at it while it runs, and stops it.
-func (s *shop) runTask(ctx context.Context, path string) error {
+func (s *shop) runTask(ctx context.Context, path string) (err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -292,6 +292,13 @@ func (s *shop) runTask(ctx context.Context, path string) error {
 		return fmt.Errorf("run-task placed nothing: %v", started.Failures)
 	}
 	task := &ecs.DescribeTasksInput{Tasks: []string{*started.Tasks[0].TaskArn}}
+	defer func() {
+		if err != nil { // a task outlives malote unless it is stopped
+			after := context.WithoutCancel(ctx)
+			client.StopTask(after, &ecs.StopTaskInput{Task: started.Tasks[0].TaskArn})
+			ecs.NewTasksStoppedWaiter(client).Wait(after, task, time.Minute)
+		}
+	}()
 	if err := ecs.NewTasksRunningWaiter(client, func(o *ecs.TasksRunningWaiterOptions) { o.MinDelay = time.Second; o.MaxDelay = time.Second }).Wait(ctx, task, 2*time.Minute); err != nil {
 		described, _ := client.DescribeTasks(ctx, task)
 		if described != nil && len(described.Tasks) == 1 {
