@@ -231,7 +231,10 @@ func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput)
 	sc := scopeOf(ctx)
 	var out types.Cluster
 	err := s.updateCluster(ctx, "ecs:DeleteCluster", in.Cluster, func(tx store.Tx, c *cluster) (err error) {
-		for range s.instances.Scan(tx, sc.prefix("instance", c.Name), "") {
+		for _, err := range s.instances.Scan(tx, sc.prefix("instance", c.Name), "") {
+			if err != nil {
+				return err
+			}
 			return &types.ClusterContainsContainerInstancesException{
 				Message: aws.String("The Cluster cannot be deleted while Container Instances are active or draining."),
 			}

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -107,8 +108,11 @@ func overrideSize(o *types.TaskOverride) (int, error) {
 	if err := json.Unmarshal(text, &tree); err != nil {
 		return 0, err
 	}
-	text, err = json.Marshal(withoutNulls(tree))
-	return len(text), err
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false) // as the command line counts
+	err = e.Encode(withoutNulls(tree))
+	return plain.Len() - 1, err // without the final newline
 }
 
 func withoutNulls(v any) any {
