@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/malote/malote/internal/recent"
-	"github.com/malote/malote/keyring/internal/xaes"
+	"github.com/malote/malote/internal/xaes"
 	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/store"
 )

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/malote/malote/keyring/internal/xaes"
+	"github.com/malote/malote/internal/xaes"
 	"github.com/malote/malote/keyring/seal"
 )
 

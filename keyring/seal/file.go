@@ -15,7 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/malote/malote/keyring/internal/xaes"
+	"github.com/malote/malote/internal/xaes"
 )
 
 // File is the seal of a root key in a file, mode 0600, so that a reboot needs nobody.

@@ -1,7 +1,6 @@
 package kms
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -9,12 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/malote/malote/internal/xaes"
 )
 
 const (
 	formatOne  = 0x01
 	headerSize = 42
-	overhead   = headerSize + nonceSize + tagSize
+	overhead   = headerSize + xaes.Overhead
 
 	formUUID = 0x00
 	formMRK  = 0x01
@@ -96,9 +97,7 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 		return nil, err
 	}
 	data := appendContext(slices.Clone(blob), context)
-	nonce := make([]byte, nonceSize)
-	rand.Read(nonce)
-	return m.cipher.seal(append(blob, nonce...), nonce, plaintext, data)
+	return m.cipher.Seal(blob, plaintext, data), nil
 }
 
 // decrypt opens a blob whose header h names this key. Its error is always
@@ -114,7 +113,7 @@ func (k *key) decrypt(h header, blob []byte, context map[string]string) (plainte
 			continue
 		}
 		data := appendContext(slices.Clone(blob[:headerSize]), context)
-		plaintext, err := m.cipher.open(blob[headerSize:headerSize+nonceSize], blob[headerSize+nonceSize:], data)
+		plaintext, err := m.cipher.Open(blob[headerSize:], data)
 		if err != nil {
 			return nil, "", invalidCiphertext()
 		}

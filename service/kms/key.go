@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/malote/malote/internal/xaes"
 	"github.com/malote/malote/policy"
 	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
@@ -74,7 +75,7 @@ type compiled struct {
 
 type compiledMaterial struct {
 	id     [16]byte
-	cipher *xaes
+	cipher *xaes.Key
 }
 
 // UnmarshalJSON reads a record. What is compiled from it lives as long as the record
@@ -105,11 +106,10 @@ func (k *key) compile() (*compiled, error) {
 		if err != nil || len(id) != sha256.Size {
 			return nil, fmt.Errorf("key material id of %s is not 64 hexadecimal digits", k.arn())
 		}
-		cipher, err := newXAES(m.Key)
-		if err != nil {
-			return nil, fmt.Errorf("key material of %s: %w", k.arn(), err)
+		if len(m.Key) != xaes.KeySize {
+			return nil, fmt.Errorf("key material of %s has %d bytes", k.arn(), len(m.Key))
 		}
-		c.materials = append(c.materials, compiledMaterial{[16]byte(id), cipher})
+		c.materials = append(c.materials, compiledMaterial{[16]byte(id), xaes.New(m.Key)})
 	}
 	return c, nil
 }
@@ -133,7 +133,7 @@ func (k *key) current() material { return k.Materials[len(k.Materials)-1] }
 
 // addMaterial makes fresh material the current one.
 func (k *key) addMaterial(now time.Time, how types.RotationType) {
-	bytes := make([]byte, materialSize)
+	bytes := make([]byte, xaes.KeySize)
 	rand.Read(bytes)
 	mac := hmac.New(sha256.New, bytes)
 	mac.Write([]byte("key material id of " + k.ID))
