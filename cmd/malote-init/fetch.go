@@ -24,12 +24,15 @@ func fetch(socket string, patience time.Duration) ([]string, error) {
 		if err == nil {
 			return decode(answer)
 		}
-		if waited >= patience || (err != syscall.ENOENT && err != syscall.ECONNREFUSED && err != syscall.EAGAIN) {
+		if waited >= patience || !away(err) && err != syscall.EAGAIN {
 			return nil, err
 		}
 		time.Sleep(step)
 	}
 }
+
+// away says whether an error is that nobody listens.
+func away(err error) bool { return err == syscall.ENOENT || err == syscall.ECONNREFUSED }
 
 func ask(socket string) ([]byte, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -47,27 +50,11 @@ func ask(socket string) ([]byte, error) {
 	if err := restart(func() error { _, err := syscall.Write(fd, []byte(request)); return err }); err != nil && err != syscall.EPIPE {
 		return nil, err
 	}
-	answer := make([]byte, 0, 64<<10)
-	for {
-		if len(answer) == cap(answer) {
-			if len(answer) >= maxAnswer {
-				return nil, text("its answer is too long")
-			}
-			answer = append(make([]byte, 0, 4*cap(answer)), answer...)
-		}
-		n := 0
-		err := restart(func() (err error) { n, err = syscall.Read(fd, answer[len(answer):cap(answer)]); return err })
-		if err != nil {
-			if err == syscall.EAGAIN {
-				return nil, text("it did not answer in time")
-			}
-			return nil, err
-		}
-		if n == 0 {
-			return answer, nil
-		}
-		answer = answer[:len(answer)+n]
+	answer, err := readAll(fd)
+	if err == syscall.EAGAIN {
+		return nil, text("it did not answer in time")
 	}
+	return answer, err
 }
 
 // restart repeats a system call that a signal interrupted.
@@ -119,4 +106,35 @@ func decode(answer []byte) ([]string, error) {
 
 func length(b []byte) int {
 	return int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+}
+
+// readFile is os.ReadFile for less: that would add 80 kB to the program.
+func readFile(path string) ([]byte, error) {
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer syscall.Close(fd)
+	return readAll(fd)
+}
+
+// readAll reads to the end.
+func readAll(fd int) ([]byte, error) {
+	all := make([]byte, 0, 64<<10)
+	for {
+		if len(all) == cap(all) {
+			if len(all) >= maxAnswer {
+				return nil, text("there is too much to read")
+			}
+			all = append(make([]byte, 0, 4*cap(all)), all...)
+		}
+		n := 0
+		if err := restart(func() (err error) { n, err = syscall.Read(fd, all[len(all):cap(all)]); return err }); err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return all, nil
+		}
+		all = all[:len(all)+n]
+	}
 }

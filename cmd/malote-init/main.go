@@ -53,15 +53,15 @@ func run(args []string) failure {
 	if verb != "run" && verb != "health" && verb != "exec" {
 		return failure{125, "no verb " + verb + "; want run, health or exec"}
 	}
-	fail := become(command)
+	fail := become(verb, command)
 	if verb == "health" {
 		fail.status = 1
 	}
 	return fail
 }
 
-func become(command []string) failure {
-	secret, err := fetch(socketPath, patience)
+func become(verb string, command []string) failure {
+	secret, err := environment(verb)
 	if err != nil {
 		return failure{125, "asking the engine for the environment: " + err.Error()}
 	}
@@ -82,6 +82,60 @@ func become(command []string) failure {
 		return failure{126, command[0] + ": " + err.Error() + ": " + largest(env)}
 	}
 	return failure{126, command[0] + ": " + err.Error()}
+}
+
+// environment asks the engine. While that is away, what runs beside the container's first
+// process takes its environment, so that a container does not turn unhealthy
+// because the engine is being restarted.
+func environment(verb string) ([]string, error) {
+	if verb != "run" {
+		env, err := fetch(socketPath, 0)
+		if !away(err) {
+			return env, err
+		}
+		if env := inherited(); env != nil {
+			return env, nil
+		}
+	}
+	return fetch(socketPath, patience)
+}
+
+// inherited returns the environment of process 1 if that is what malote-init became: not
+// the host's first process, nor an init that Docker put before.
+func inherited() []string {
+	ours, err := readFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	if first, err := readFile("/proc/1/cgroup"); err != nil || string(first) != string(ours) {
+		return nil
+	}
+	const dockerInit = "/sbin/docker-init\x00"
+	if command, err := readFile("/proc/1/cmdline"); err != nil || len(command) >= len(dockerInit) && string(command[:len(dockerInit)]) == dockerInit {
+		return nil
+	}
+	raw, err := readFile("/proc/1/environ")
+	if err != nil {
+		return nil
+	}
+	return variables(raw)
+}
+
+// variables splits what /proc has of an environment. A process may have written
+// over it; what does not look like a variable is left out.
+func variables(raw []byte) []string {
+	var env []string
+	for start, i := 0, 0; i < len(raw); i++ {
+		if raw[i] != 0 {
+			continue
+		}
+		pair := string(raw[start:i])
+		start = i + 1
+		if n := len(name(pair)); n > 0 && n < len(pair) {
+			env = append(env, pair)
+		}
+	}
+	return env
 }
 
 // merge returns base with the variables of over, which win.

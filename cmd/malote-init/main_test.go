@@ -56,6 +56,13 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+func TestVariables(t *testing.T) {
+	got := variables([]byte("A=b\x00LINES=a\nb\x00EMPTY=\x00garbage\x00=x\x00\x00D=cut"))
+	if want := []string{"A=b", "LINES=a\nb", "EMPTY="}; !slices.Equal(got, want) {
+		t.Errorf("variables = %q, want %q", got, want)
+	}
+}
+
 func TestLookPath(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

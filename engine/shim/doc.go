@@ -57,7 +57,8 @@
 //
 // and closes. An answer that ends early or has bytes left over is an error. A
 // server that does not know the client's version refuses. A client may ask
-// again on a new connection: a health check does so each time.
+// again on a new connection: a health check does so each time, and takes the
+// environment of the container's first process while nobody listens.
 //
 // A variable of the answer replaces one of the same name that the container's configuration or image
 // sets. No string holds a NUL. [CheckEnv] says what the kernel accepts.

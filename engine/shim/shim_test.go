@@ -404,6 +404,40 @@ func TestOthersAreRefused(t *testing.T) {
 	}
 }
 
+// While the engine is away a container's health does not suffer.
+func TestEngineAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	image := enginetest.Build(t, w.docker, enginetest.Image{Entrypoint: []string{"/app", "trap", "0"}})
+	type started struct{ name, id string }
+	var all []started
+	for name, config := range map[string]container.Config{"root": {}, "user": {User: "1000"}} {
+		config.Image = image
+		id, _ := w.create(t, []string{"PASSWORD=" + canary}, config, container.HostConfig{CapDrop: []string{"ALL"}})
+		enginetest.Start(t, w.docker, id)
+		enginetest.WaitFor(t, w.docker, id, "ready")
+		all = append(all, started{name, id})
+	}
+	w.server.Close()
+	for _, c := range all {
+		made, err := w.docker.ExecCreate(t.Context(), c.id, client.ExecCreateOptions{Cmd: []string{"/.malote/init", "health", "--", "/app", "env", "PASSWORD"}, AttachStdout: true, AttachStderr: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := w.docker.ExecAttach(t.Context(), made.ID, client.ExecAttachOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		var out bytes.Buffer
+		out.ReadFrom(stream.Reader)
+		stream.Close()
+		if !strings.Contains(out.String(), line("PASSWORD", canary)) || time.Since(start) > 5*time.Second {
+			t.Errorf("as %s the health check printed %q after %s", c.name, out.String(), time.Since(start))
+		}
+	}
+}
+
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
