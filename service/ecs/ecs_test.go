@@ -448,6 +448,8 @@ func TestPlacement(t *testing.T) {
 	define(t, client, "web", "", "")
 	define(t, client, "port", `'portMappings':[{'containerPort':80,'hostPort':8080}]`, "")
 	define(t, client, "ssh", `'portMappings':[{'containerPort':22,'hostPort':22}]`, "")
+	define(t, client, "arm", "", `'runtimePlatform':{'cpuArchitecture':'ARM64'}`)
+	define(t, client, "intel", "", `'runtimePlatform':{'cpuArchitecture':'X86_64','operatingSystemFamily':'LINUX'}`)
 	define(t, client, "large", "", `'cpu':'2048'`)
 
 	_, err := client.RunTask(ctx, &ecs.RunTaskInput{TaskDefinition: aws.String("web")})
@@ -489,7 +491,7 @@ func TestPlacement(t *testing.T) {
 		return fmt.Sprint(len(out.Tasks), failures(out.Failures))
 	}
 	for _, tt := range []struct{ definition, want string }{
-		{"large", "0 [RESOURCE:CPU]"}, {"ssh", "0 [RESOURCE:PORTS]"}, {"port", "1 []"}, {"port", "0 [RESOURCE:PORTS]"},
+		{"large", "0 [RESOURCE:CPU]"}, {"arm", "0 [ATTRIBUTE]"}, {"intel", "1 []"}, {"ssh", "0 [RESOURCE:PORTS]"}, {"port", "1 []"}, {"port", "0 [RESOURCE:PORTS]"},
 	} {
 		if got := reasons(&ecs.RunTaskInput{TaskDefinition: &tt.definition}); got != tt.want {
 			t.Errorf("running %s = %s, want %s", tt.definition, got, tt.want)

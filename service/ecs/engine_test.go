@@ -44,7 +44,9 @@ func registerOnly(t *testing.T, sys *malotetest.System, cfg aws.Config) *fakeEng
 	t.Helper()
 	e := &fakeEngine{t: t, cfg: cfg, client: ecs.NewFromConfig(cfg), clock: sys.Clock}
 	out, err := e.client.RegisterContainerInstance(t.Context(), &ecs.RegisterContainerInstanceInput{
-		Attributes: []types.Attribute{{Name: aws.String("zone"), Value: aws.String("a")}},
+		Attributes: []types.Attribute{
+			{Name: aws.String("zone"), Value: aws.String("a")}, {Name: aws.String("ecs.cpu-architecture"), Value: aws.String("x86_64")},
+		},
 		TotalResources: []types.Resource{
 			{Name: aws.String("CPU"), Type: aws.String("INTEGER"), IntegerValue: 1024},
 			{Name: aws.String("MEMORY"), Type: aws.String("INTEGER"), IntegerValue: 1024},

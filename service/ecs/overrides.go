@@ -34,8 +34,8 @@ func validateOverrides(d *types.TaskDefinition, o *types.TaskOverride) error {
 	if o.Memory != nil && taskdef.Memory(o.Memory) == 0 {
 		return invalidParameter("Invalid 'memory' setting for task.")
 	}
-	if e := o.EphemeralStorage; e != nil && (e.SizeInGiB < 21 || e.SizeInGiB > 200) {
-		return invalidParameter("Invalid ephemeral storage size: %d. The size must be between 21 and 200 GiB.", e.SizeInGiB)
+	if o.EphemeralStorage != nil {
+		return unsupported("overrides.ephemeralStorage")
 	}
 	for i := range o.ContainerOverrides {
 		if err := validateContainerOverride(d, &o.ContainerOverrides[i]); err != nil {

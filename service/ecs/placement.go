@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -18,6 +19,7 @@ import (
 type demand struct {
 	cpu, memory int
 	ports       []string
+	platform    types.CPUArchitecture // "" for any
 	constraints []*taskdef.Constraint
 	distinct    bool // no two tasks of the group on one instance
 	group       string
@@ -92,6 +94,9 @@ func (h *host) refuses(d *demand) string {
 			return "MemberOf placement constraint unsatisfied."
 		}
 	}
+	if a, ok := h.attribute["ecs.cpu-architecture"]; ok && d.platform != "" && architecture(a) != d.platform {
+		return "ATTRIBUTE"
+	}
 	if d.distinct && h.load.families[d.group] > 0 {
 		return "DistinctInstance placement constraint unsatisfied."
 	}
@@ -107,6 +112,17 @@ func (h *host) refuses(d *demand) string {
 		}
 	}
 	return ""
+}
+
+// architecture is the API's name of what an engine calls its processor.
+func architecture(name string) types.CPUArchitecture {
+	switch strings.ToLower(name) {
+	case "x86_64", "amd64":
+		return types.CPUArchitectureX8664
+	case "arm64", "aarch64":
+		return types.CPUArchitectureArm64
+	}
+	return types.CPUArchitecture(name)
 }
 
 // choose orders the hosts that can take a task by the strategy, the first one best.
@@ -164,6 +180,9 @@ func least(hosts []*host, by func(*host) int) []*host {
 func demandOf(d *types.TaskDefinition, o *types.TaskOverride, group string) (*demand, error) {
 	need := &demand{group: group}
 	overrides := map[string]*types.ContainerOverride{}
+	if d.RuntimePlatform != nil {
+		need.platform = d.RuntimePlatform.CpuArchitecture
+	}
 	cpu, memory := d.Cpu, d.Memory
 	if o != nil {
 		for i := range o.ContainerOverrides {

@@ -515,7 +515,7 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 			TaskArn: aws.String(sc.taskARN(l.cluster, id)), ClusterArn: aws.String(sc.clusterARN(l.cluster)),
 			TaskDefinitionArn: d.TaskDefinitionArn, ContainerInstanceArn: aws.String(sc.instanceARN(l.cluster, h.instance.ID)),
 			LastStatus: aws.String("PENDING"), DesiredStatus: aws.String("RUNNING"), CreatedAt: &now,
-			Cpu: d.Cpu, Memory: d.Memory, EphemeralStorage: d.EphemeralStorage,
+			Cpu: d.Cpu, Memory: d.Memory,
 			Group: aws.String(l.group), LaunchType: l.launchType, HealthStatus: types.HealthStatusUnknown,
 			Overrides: &types.TaskOverride{}, Tags: append([]types.Tag{}, l.tags...),
 			Attachments: []types.Attachment{}, Attributes: []types.Attribute{},
@@ -534,9 +534,6 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 		}
 		if l.overrides.Memory != nil {
 			t.Task.Memory = aws.String(strconv.Itoa(taskdef.Memory(l.overrides.Memory)))
-		}
-		if l.overrides.EphemeralStorage != nil {
-			t.Task.EphemeralStorage = l.overrides.EphemeralStorage
 		}
 	}
 	if zone, ok := h.attribute["ecs.availability-zone"]; ok {

@@ -32,7 +32,6 @@ func Definition(in *ecs.RegisterTaskDefinitionInput) (*types.TaskDefinition, err
 		PidMode:                 in.PidMode,
 		IpcMode:                 in.IpcMode,
 		RuntimePlatform:         in.RuntimePlatform,
-		EphemeralStorage:        in.EphemeralStorage,
 		EnableFaultInjection:    in.EnableFaultInjection,
 		Compatibilities:         compatibilities(in),
 		RequiresAttributes:      requiresAttributes(in),

@@ -146,8 +146,8 @@ func validateTask(in *ecs.RegisterTaskDefinitionInput) error {
 	if aws.ToBool(in.EnableFaultInjection) {
 		return refused("enableFaultInjection")
 	}
-	if e := in.EphemeralStorage; e != nil && (e.SizeInGiB < 21 || e.SizeInGiB > 200) {
-		return invalid("Invalid ephemeral storage size: %d. The size must be between 21 and 200 GiB.", e.SizeInGiB)
+	if in.EphemeralStorage != nil {
+		return refused("ephemeralStorage")
 	}
 	if len(in.PlacementConstraints) > 10 {
 		return invalid("Too many placement constraints: %d. The maximum is 10.", len(in.PlacementConstraints))

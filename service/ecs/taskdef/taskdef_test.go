@@ -186,6 +186,7 @@ func TestRefused(t *testing.T) {
 		"volumes[v].configuredAtLaunch":                                    `'t':{'volumes':[{'name':'v','configuredAtLaunch':true}]}`,
 		"inferenceAccelerators":                                            `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
 		"proxyConfiguration":                                               `'t':{'proxyConfiguration':{'containerName':'app'}}`,
+		"ephemeralStorage":                                                 `'t':{'ephemeralStorage':{'sizeInGiB':30}}`,
 		"enableFaultInjection":                                             `'t':{'enableFaultInjection':true}`,
 		"requiresCompatibilities: MANAGED_INSTANCES":                       `'t':{'requiresCompatibilities':['MANAGED_INSTANCES']}`,
 		"runtimePlatform.operatingSystemFamily: WINDOWS_SERVER_2022_CORE":  `'t':{'runtimePlatform':{'operatingSystemFamily':'WINDOWS_SERVER_2022_CORE'}}`,
