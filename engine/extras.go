@@ -62,15 +62,26 @@ func (e *Engine) closeExtras() {
 // open begins to serve a task.
 func (t *task) open() {
 	e := t.engine
+	role := aws.ToString(t.work.Definition.TaskRoleArn)
+	if o := t.work.Overrides; o != nil && o.TaskRoleArn != nil {
+		role = *o.TaskRoleArn
+	}
 	if e.metadata == nil {
-		if t.application != nil && !e.NoMetadata && t.broken == "" {
+		if (role != "" || t.application != nil) && !e.NoMetadata && t.broken == "" {
 			t.broken = "TaskFailedToStart: the task has a task role, whose credentials this engine cannot serve: another engine of this host has 169.254.170.2"
 		}
 		return
 	}
 	work := *t.work
 	work.TaskRole = t.application
+	if work.TaskRole == nil && role != "" {
+		// A task that was found: its containers are told where its credentials will be.
+		work.TaskRole = &acs.Credentials{TaskARN: t.work.ARN, RoleType: acs.TaskApplication, RoleARN: role}
+	}
 	t.served = e.metadata.Open(&work, t.metadataStatus)
+	if t.application == nil {
+		t.served.SetCredentials(nil)
+	}
 }
 
 // refresh passes on fresh credentials of a task's role.

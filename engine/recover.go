@@ -105,7 +105,7 @@ func (e *Engine) adopt(ctx context.Context, work *acs.Task) error {
 // engine's name and belongs to no task.
 func (e *Engine) Sweep(ctx context.Context, wanted []string) error {
 	for _, t := range e.all() {
-		if !slices.Contains(wanted, t.work.ARN) && t.record.found {
+		if !slices.Contains(wanted, t.work.ARN) {
 			t.stopTask("Task is no longer wanted on this container instance", types.TaskStopCodeUserInitiated)
 		}
 	}
