@@ -61,6 +61,7 @@ type container struct {
 	restart      restartPolicy
 
 	phase     phase
+	launching bool   // its start is under way, even if its end is known already
 	id        string // Docker's
 	digest    string // of its image
 	started   time.Time
@@ -188,7 +189,11 @@ func (s *state) apply(e event) {
 		}
 		c.phase, c.id = created, e.id
 	case evStarted:
+		c.launching = false
 		if e.reason != "" {
+			if c.phase == stopped { // it started after all, and ended
+				return
+			}
 			s.fail(c, e)
 			return
 		}
@@ -321,7 +326,7 @@ func (s *state) plan(now time.Time) (actions []action, changed bool) {
 				actions = append(actions, action{doCreate, i})
 			}
 		case created:
-			c.phase, changed = starting, true
+			c.phase, c.launching, changed = starting, true, true
 			actions = append(actions, action{doStart, i})
 		}
 	}
@@ -348,7 +353,7 @@ func (s *state) planStop() (actions []action, changed bool) {
 			c.phase, changed = stopping, true
 			actions = append(actions, action{doStop, i})
 		}
-		over = over && c.phase == stopped
+		over = over && c.phase == stopped && !c.launching
 	}
 	if over && s.cleaned == toDo {
 		s.cleaned, changed = busy, true

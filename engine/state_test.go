@@ -45,7 +45,7 @@ func TestStories(t *testing.T) {
 		}, "STOPPED EssentialContainerExited Essential container in task exited"},
 		{"it may exit before its start is told", []container{app()}, []line{
 			{"begin", "prepare, pull app, resolve"}, {"resolved", ""}, {"pulled app", ""}, {"prepared", "create app"}, {"created app", "start app"},
-			{"exited app 0", "cancel, cleanup"}, {"started app", ""}, {"cleaned", ""},
+			{"exited app 0", "cancel"}, {"started app", "cleanup"}, {"cleaned", ""},
 		}, "STOPPED EssentialContainerExited Essential container in task exited"},
 		{"a bad secret: nothing is created", []container{app()}, []line{
 			{"begin", "prepare, pull app, resolve"}, {"pulled app", ""}, {"prepared", ""}, {"failed-resolve NOPE", "cancel, cleanup"}, {"cleaned", ""},
