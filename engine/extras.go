@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"golang.org/x/sys/unix"
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/logs"
@@ -19,7 +17,7 @@ import (
 
 // extras are what serves containers besides Docker and the shim.
 type extras struct {
-	metadata  *metadata.Server // nil: none, or another engine of this host has the address
+	metadata  *metadata.Server // nil: NoMetadata
 	forwarder *logs.Forwarder
 }
 
@@ -35,11 +33,9 @@ func (e *Engine) startExtras(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.metadata, err = metadata.Start(ctx, metadata.Config{Docker: e.docker, Key: key, Network: e.MetadataNetwork, API: e.API, Log: e.log, Now: e.Now})
-	if errors.Is(err, unix.EADDRINUSE) {
-		e.log.Warn("tasks with a task role cannot run here", "err", err)
-		e.metadata, err = nil, nil
-	}
+	e.metadata, err = metadata.Start(ctx, metadata.Config{
+		Docker: e.docker, Key: key, PortFile: filepath.Join(e.StateDir, "metadata.ports"), Network: e.MetadataNetwork, API: e.API, Log: e.log, Now: e.Now,
+	})
 	return err
 }
 
@@ -62,15 +58,12 @@ func (e *Engine) closeExtras() {
 // open begins to serve a task.
 func (t *task) open() {
 	e := t.engine
+	if e.metadata == nil {
+		return
+	}
 	role := aws.ToString(t.work.Definition.TaskRoleArn)
 	if o := t.work.Overrides; o != nil && o.TaskRoleArn != nil {
 		role = *o.TaskRoleArn
-	}
-	if e.metadata == nil {
-		if (role != "" || t.application != nil) && !e.NoMetadata && t.broken == "" {
-			t.broken = "TaskFailedToStart: the task has a task role, whose credentials this engine cannot serve: another engine of this host has 169.254.170.2"
-		}
-		return
 	}
 	work := *t.work
 	work.TaskRole = t.application

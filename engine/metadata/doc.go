@@ -25,6 +25,10 @@
 //	:4510  AWS's API, when Config.API is set, with the Host header as it came,
 //	       since the signature covers it
 //
+// A second engine of the same host finds these ports taken. It listens at two others of
+// the same address and tells its containers so, by AWS_CONTAINER_CREDENTIALS_FULL_URI,
+// which SDKs accept for 169.254.170.2 with any port.
+//
 // Ids are derived from a key and the task's ARN, so that they are the same after a
 // restart, which containers do not notice.
 //

@@ -45,6 +45,7 @@ func (l *buffer) String() string {
 // world is a server at the true address, and a way to put containers before it.
 type world struct {
 	*testing.T
+	engine *docker.Client
 	docker *client.Client
 	server *metadata.Server
 	image  string
@@ -70,6 +71,7 @@ func newWorld(t *testing.T, image enginetest.Image) *world {
 	if again, err := metadata.Key(keyFile); err != nil || !bytes.Equal(key, again) {
 		t.Fatalf("the key changed: %v", err)
 	}
+	w.engine = engine
 	w.server, err = metadata.Start(t.Context(), metadata.Config{
 		Docker: engine, Key: key, Log: slog.New(slog.NewJSONHandler(&w.log, nil)),
 		API: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -302,4 +304,73 @@ func TestRate(t *testing.T) {
 	if w.server.Endpoint() != "http://169.254.170.2:4510" {
 		t.Errorf("Endpoint() = %s", w.server.Endpoint())
 	}
+}
+
+// A second engine of the host finds the ports taken: its containers are told others, which it
+// has again after a restart, whether the usual ones are free by then or not.
+func TestASecondEngine(t *testing.T) {
+	w := newWorld(t, enginetest.Image{SDK: true})
+	first := w.server
+	dir := t.TempDir()
+	key, err := metadata.Key(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func() *metadata.Server {
+		t.Helper()
+		s, err := metadata.Start(t.Context(), metadata.Config{
+			Docker: w.engine, Key: key, PortFile: filepath.Join(dir, "ports"), Log: slog.New(slog.NewJSONHandler(&w.log, nil)),
+			API: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				w.asked <- r
+				fmt.Fprint(rw, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::123456789012:assumed-role/second/task</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		w.server = s
+		return s
+	}
+	second := start()
+	app := w.open(task("second")).Container("app")
+	env := app.Env()
+	full := value(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+	if !strings.HasPrefix(full, "http://169.254.170.2:") || value(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "" {
+		t.Fatalf("the environment of a container of the second engine is %q", env)
+	}
+	if uri := value(env, "ECS_CONTAINER_METADATA_URI_V4"); !strings.HasPrefix(uri, full[:strings.Index(full, "/v2/")]+"/v4/") {
+		t.Errorf("metadata at %s, credentials at %s", uri, full)
+	}
+	const want = "arn:aws:sts::123456789012:assumed-role/second/task\n"
+	identity := func(env []string) {
+		t.Helper()
+		if got := w.run(app, "bridge", env, "/aws", "identity"); got.Stdout != want {
+			t.Fatalf("stdout %q, stderr %q", got.Stdout, got.Stderr)
+		}
+		if r := <-w.asked; !strings.Contains(r.Header.Get("Authorization"), "ASIAEXAMPLEsecond/") {
+			t.Errorf("the SDK asked with %v", r.Header)
+		}
+	}
+	identity(nil)
+
+	// Containers of the first have nothing there, and the other way round.
+	if got := w.run(app, "bridge", nil, "/app", "get", "http://169.254.170.2"+full[strings.Index(full, "/v2/"):]); !strings.HasPrefix(got.Stdout, "400 ") {
+		t.Errorf("the first engine gave the second's credentials: %s", got.Stdout)
+	}
+
+	second.Close()
+	again := start()
+	app = w.open(task("second")).Container("app")
+	if now := value(app.Env(), "AWS_CONTAINER_CREDENTIALS_FULL_URI"); now != full || again.Endpoint() != second.Endpoint() {
+		t.Errorf("after a restart credentials are at %s, were at %s; the API at %s, was at %s", now, full, again.Endpoint(), second.Endpoint())
+	}
+	again.Close()
+	first.Close()
+	start()
+	app = w.open(task("second")).Container("app")
+	if value(app.Env(), "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") == "" {
+		t.Errorf("the usual port is free and not used: %q", app.Env())
+	}
+	identity(env) // what an older container was told
 }

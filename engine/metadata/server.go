@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -20,12 +22,17 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/docker"
 )
 
-// APIPort is where containers reach AWS's API.
-const APIPort = 4510
+// Where containers look, if no other engine of this host listens there.
+const (
+	CredentialsPort = 80
+	APIPort         = 4510 // AWS's API
+)
 
 // Network is the one that containers are attached to, unless Config says otherwise.
 func Network() docker.Network {
@@ -51,6 +58,10 @@ type Config struct {
 	// Network to listen on; the zero value is Network(). Programs find
 	// credentials at 169.254.170.2 alone, so another is for tests.
 	Network docker.Network
+	// PortFile remembers the ports that were used because another engine of this host
+	// had the usual ones, so that containers still find them after a restart. Empty:
+	// nothing is remembered.
+	PortFile string
 	// API serves AWS's API to containers: malote's own handler, or Proxy to a
 	// malote elsewhere. Nil serves none, and containers get no AWS_ENDPOINT_URL.
 	API http.Handler
@@ -68,6 +79,7 @@ type Server struct {
 	log      *slog.Logger
 	now      func() time.Time
 	servers  []*http.Server
+	ports    map[uint16]uint16 // what containers are told instead of a usual port; read-only after Start
 	serving  sync.WaitGroup
 	throttle throttle
 
@@ -95,25 +107,82 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if _, err := s.Docker.EnsureNetwork(ctx, s.Network); err != nil {
 		return nil, fmt.Errorf("making the network %s (%s) of the metadata endpoint: %w", s.Network.Name, s.Network.Subnet, err)
 	}
-	if err := s.listen(ctx, 80, s.handler(), 5*time.Second); err != nil {
+	if err := s.serve(ctx); err != nil {
+		s.Close()
 		return nil, err
-	}
-	if s.API != nil {
-		// The gateway behind it has its own limits on a body and the time for it.
-		if err := s.listen(ctx, APIPort, s.API, 5*time.Minute); err != nil {
-			s.Close()
-			return nil, err
-		}
 	}
 	return s, nil
 }
 
-func (s *Server) listen(ctx context.Context, port uint16, handler http.Handler, limit time.Duration) error {
+func (s *Server) serve(ctx context.Context) error {
+	remembered, err := readPorts(s.PortFile)
+	if err != nil {
+		return err
+	}
+	s.ports = map[uint16]uint16{}
+	if err := s.listen(ctx, CredentialsPort, remembered, s.handler(), 5*time.Second); err != nil {
+		return err
+	}
+	if s.API != nil {
+		// The gateway behind it has its own limits on a body and the time for it.
+		if err := s.listen(ctx, APIPort, remembered, s.API, 5*time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen serves at a usual port; at another one if a second engine of this host has it; and
+// at the one that containers of an earlier run were told.
+func (s *Server) listen(ctx context.Context, usual uint16, remembered map[uint16]uint16, handler http.Handler, limit time.Duration) error {
+	err := s.listenAt(ctx, usual, handler, limit)
+	if err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		return err
+	}
+	told := remembered[usual]
+	switch {
+	case err == nil && told == 0:
+		return nil
+	case err == nil:
+		// New containers are told the usual port.
+		if err := s.listenAt(ctx, told, handler, limit); err != nil {
+			s.log.Warn("containers of an earlier run cannot reach 169.254.170.2", "port", told, "err", err)
+		}
+		return nil
+	case told != 0:
+		if err := s.listenAt(ctx, told, handler, limit); err == nil {
+			s.ports[usual] = told
+			return nil
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", netip.AddrPortFrom(s.Network.Gateway, 0).String())
+	if err != nil {
+		return fmt.Errorf("listening where containers look for credentials: %w", err)
+	}
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	s.log.Info("another engine of this host has the usual port", "address", s.Network.Gateway.String(), "usual", usual, "port", port)
+	s.ports[usual] = port
+	s.answer(listener, handler, limit)
+	kept := maps.Clone(s.ports)
+	for usual, port := range remembered {
+		if kept[usual] == 0 {
+			kept[usual] = port
+		}
+	}
+	return writePorts(s.PortFile, kept)
+}
+
+func (s *Server) listenAt(ctx context.Context, port uint16, handler http.Handler, limit time.Duration) error {
 	address := netip.AddrPortFrom(s.Network.Gateway, port).String()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listening at %s, where containers look for credentials (does another agent run here?): %w", address, err)
+		return fmt.Errorf("listening at %s, where containers look for credentials: %w", address, err)
 	}
+	s.answer(listener, handler, limit)
+	return nil
+}
+
+func (s *Server) answer(listener net.Listener, handler http.Handler, limit time.Duration) {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: limit, WriteTimeout: limit, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
@@ -121,10 +190,70 @@ func (s *Server) listen(ctx context.Context, port uint16, handler http.Handler, 
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("the metadata endpoint ended", "address", address, "err", err)
+			s.log.Error("the metadata endpoint ended", "address", listener.Addr().String(), "err", err)
 		}
 	})
+}
+
+// url is the address that containers are told for a usual port.
+func (s *Server) url(usual uint16) string {
+	port := usual
+	if other := s.ports[usual]; other != 0 {
+		port = other
+	}
+	if port == 80 {
+		return "http://" + s.Network.Gateway.String()
+	}
+	return "http://" + netip.AddrPortFrom(s.Network.Gateway, port).String()
+}
+
+func readPorts(path string) (map[uint16]uint16, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the ports of the metadata endpoint: %w", err)
+	}
+	ports := map[uint16]uint16{}
+	if err := json.Unmarshal(text, &ports); err != nil {
+		return nil, fmt.Errorf("reading the ports of the metadata endpoint: %s: %w; remove it while no task runs", path, err)
+	}
+	return ports, nil
+}
+
+func writePorts(path string, ports map[uint16]uint16) error {
+	if path == "" {
+		return nil
+	}
+	text, err := json.Marshal(ports)
+	if err == nil {
+		err = replace(path, text)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the ports of the metadata endpoint: %w", err)
+	}
 	return nil
+}
+
+// replace writes a file in one step, so that a crash leaves no half of it.
+func replace(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".metadata-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+	}
+	return err
 }
 
 // Close stops serving. The network stays: containers are on it.
@@ -142,7 +271,7 @@ func (s *Server) Endpoint() string {
 	if s.API == nil {
 		return ""
 	}
-	return "http://" + netip.AddrPortFrom(s.Network.Gateway, APIPort).String()
+	return s.url(APIPort)
 }
 
 // id derives an id in the form of a UUID, which is what programs expect, with 122 unguessable bits.
@@ -169,19 +298,7 @@ func Key(path string) ([]byte, error) {
 	}
 	key = make([]byte, sha256.Size)
 	rand.Read(key)
-	// In one step, so that a crash leaves no half of it.
-	file, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
-	if err == nil {
-		_, err = file.Write(key)
-		err = errors.Join(err, file.Sync(), file.Close())
-		if err == nil {
-			err = os.Rename(file.Name(), path)
-		}
-		if err != nil {
-			os.Remove(file.Name())
-		}
-	}
-	if err != nil {
+	if err := replace(path, key); err != nil {
 		return nil, fmt.Errorf("keeping the key of the metadata endpoint: %w", err)
 	}
 	return key, nil
@@ -294,7 +411,7 @@ func (c *Container) Bind(dockerID, networkID string) {
 // the region together.
 func (c *Container) Env() []string {
 	s, t := c.task.server, c.task
-	base := "http://" + s.Network.Gateway.String()
+	base := s.url(CredentialsPort)
 	execution := "AWS_ECS_EC2"
 	if t.work.LaunchType == "FARGATE" {
 		execution = "AWS_ECS_FARGATE"
@@ -304,7 +421,13 @@ func (c *Container) Env() []string {
 		"ECS_CONTAINER_METADATA_URI_V4=" + base + "/v4/" + c.id,
 	}
 	if t.work.TaskRole != nil {
-		env = append(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/"+t.id)
+		path := "/v2/credentials/" + t.id
+		if s.ports[CredentialsPort] == 0 {
+			env = append(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="+path)
+		} else {
+			// A relative one would be looked for at port 80.
+			env = append(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+base+path)
+		}
 	}
 	env = append(env, "AWS_EXECUTION_ENV="+execution)
 	if t.work.Region != "" {
