@@ -101,6 +101,11 @@ func (k *Keyring) View(ctx context.Context, fn func(store.Tx) error) error {
 	return k.under.View(ctx, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
 }
 
+// Look implements store.Looker.
+func (k *Keyring) Look(ctx context.Context, fn func(store.Tx) error) error {
+	return store.Look(ctx, k.under, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
+}
+
 func (k *Keyring) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return k.under.Update(ctx, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
 }

@@ -69,6 +69,21 @@ func Peek(tx Tx, key string) ([]byte, error) {
 	return tx.Get(key)
 }
 
+// Looker is what a Store may be besides. Look is View for functions that only read keys
+// they know, and that may be called again, as Update's: a store that remembers what it
+// read lately can then do without a transaction of its own.
+type Looker interface {
+	Look(ctx context.Context, fn func(Tx) error) error
+}
+
+// Look is s.Look where there is one, else s.View.
+func Look(ctx context.Context, s Store, fn func(Tx) error) error {
+	if l, ok := s.(Looker); ok {
+		return l.Look(ctx, fn)
+	}
+	return s.View(ctx, fn)
+}
+
 // A Store runs serializable transactions. Update may call fn again after a conflict,
 // so fn acts on tx alone. An error from fn, or a panic, leaves no trace. When Update
 // returns nil the write is durable; when it returns an error that is not fn's own, the

@@ -58,7 +58,7 @@ func (s *Service) find(ctx context.Context, request *caller.Request, r ref) (*ke
 		return nil, r.err
 	}
 	var k *key
-	err := s.store.View(ctx, func(tx store.Tx) error {
+	err := store.Look(ctx, s.store, func(tx store.Tx) error {
 		id := r.id
 		if r.alias != "" {
 			a, err := s.aliases.Get(tx, aliasPath(r.account, request.Region, r.alias))

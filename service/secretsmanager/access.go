@@ -57,7 +57,7 @@ func (s *Service) find(ctx context.Context, id secretID, region string, also fun
 		return nil, store.ErrNotFound
 	}
 	var x *secret
-	err := s.store.View(ctx, func(tx store.Tx) error {
+	err := store.Look(ctx, s.store, func(tx store.Tx) error {
 		var err error
 		x, err = s.secrets.Get(tx, secretPrefix(id.account, region)+id.name)
 		if err != nil {

@@ -23,6 +23,7 @@ import (
 	bbolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/malote/malote/internal/recent"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/internal/nudge"
 	"github.com/malote/malote/store/internal/tx"
@@ -48,6 +49,7 @@ const (
 type Store struct {
 	db     *bbolt.DB
 	nudges nudge.Hub
+	known  known
 
 	writers chan *writer
 	done    chan struct{} // closed by Close: writers are turned away
@@ -102,6 +104,7 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{
 		db:      db,
+		known:   known{values: recent.New[[]byte](knownEntries, knownBytes)},
 		writers: make(chan *writer),
 		done:    make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -230,7 +233,9 @@ func (s *Store) batch(first *writer) {
 
 	switch {
 	case err == nil && len(keys) > 0:
+		s.known.change(keys)
 		err = t.Commit()
+		s.known.changed()
 	default:
 		t.Rollback()
 	}

@@ -1,0 +1,170 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"sync/atomic"
+
+	bbolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/malote/malote/internal/recent"
+	"github.com/malote/malote/store"
+	"github.com/malote/malote/store/internal/tx"
+)
+
+const (
+	knownEntries = 16384
+	knownBytes   = 8 << 20
+)
+
+// known is what Look read lately. A value in it is the committed one: change takes what
+// is about to be written out before anybody can see the new value in the file, and nothing
+// read before comes in afterwards.
+type known struct {
+	values *recent.Cache[[]byte]
+	// Even, and odd while a commit is under way.
+	revision atomic.Uint64
+	mu       sync.Mutex // held to put a value in, and to change the revision
+}
+
+// change says that the keys are about to be written.
+func (k *known) change(keys []string) {
+	k.mu.Lock()
+	k.revision.Add(1)
+	k.mu.Unlock()
+	for _, key := range keys {
+		k.values.Remove(key)
+	}
+}
+
+// changed says that they were, or that it failed.
+func (k *known) changed() {
+	k.mu.Lock()
+	k.revision.Add(1)
+	k.mu.Unlock()
+}
+
+// put remembers a value that was read in a transaction begun at a revision.
+func (k *known) put(key string, value []byte, revision uint64) {
+	if revision%2 != 0 || k.revision.Load() != revision {
+		return
+	}
+	value = bytes.Clone(value)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.revision.Load() == revision {
+		k.values.Put(key, value, len(value))
+	}
+}
+
+// Look implements store.Looker. While all that fn reads is known, bolt is not asked.
+func (s *Store) Look(ctx context.Context, fn func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+		return store.ErrClosed
+	default:
+	}
+	l := look{s: s, revision: s.known.revision.Load()}
+	err := l.run(fn)
+	if l.torn {
+		return s.View(ctx, fn)
+	}
+	return err
+}
+
+// look is a tx.Base of one state. As long as the revision stays, known values are of that
+// state. Once it needs bolt, it goes on with bolt alone, if what it gave out before is
+// bolt's state too; else it is torn.
+type look struct {
+	s        *Store
+	revision uint64
+	given    [4]entry // the known values
+	n        int
+	tx       *bbolt.Tx
+	bucket   *bbolt.Bucket
+	begun    uint64 // revision when tx began
+	torn     bool
+}
+
+type entry struct {
+	key   string
+	value []byte
+}
+
+var errTorn = errors.New("bolt: another state than that of the reads before")
+
+func (l *look) run(fn func(store.Tx) error) error {
+	defer func() {
+		if l.tx != nil {
+			l.tx.Rollback() // of a read-only transaction: ends it
+		}
+	}()
+	return tx.View(l).Run(fn)
+}
+
+func (l *look) Get(key string) ([]byte, error) {
+	if l.torn {
+		return nil, errTorn
+	}
+	if l.tx == nil {
+		if l.n < len(l.given) {
+			value, ok := l.s.known.values.Get(key)
+			if ok && l.s.known.revision.Load() == l.revision {
+				l.given[l.n] = entry{key, value}
+				l.n++
+				return value, nil
+			}
+		}
+		if err := l.begin(); err != nil {
+			return nil, err
+		}
+	}
+	value, err := state{l.bucket}.Get(key)
+	if err == nil {
+		l.s.known.put(key, value, l.begun)
+	}
+	return value, err
+}
+
+func (l *look) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		if l.tx == nil && !l.torn {
+			if err := l.begin(); err != nil {
+				yield(store.Entry{}, err)
+				return
+			}
+		}
+		if l.torn {
+			yield(store.Entry{}, errTorn)
+			return
+		}
+		state{l.bucket}.Scan(prefix, after)(yield)
+	}
+}
+
+// begin goes on with bolt.
+func (l *look) begin() error {
+	l.begun = l.s.known.revision.Load()
+	t, err := l.s.db.Begin(false)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return store.ErrClosed
+	}
+	if err != nil {
+		return err
+	}
+	l.tx, l.bucket = t, t.Bucket(bucket)
+	for _, e := range l.given[:l.n] {
+		if value := l.bucket.Get([]byte(e.key)); value == nil || !bytes.Equal(value, e.value) {
+			l.torn = true
+			return errTorn
+		}
+	}
+	return nil
+}
