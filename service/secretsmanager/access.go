@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/malote/malote/authz"
@@ -129,66 +127,6 @@ func (s *Service) change(ctx context.Context, x *secret, fn func(tx store.Tx, x 
 		return nil, err
 	}
 	return changed, nil
-}
-
-// remove leaves nothing of the secret.
-func (s *Service) remove(tx store.Tx, x *secret) error {
-	for i := range x.Versions {
-		if err := s.values.Delete(tx, x.valuePath(x.Versions[i].ID)); err != nil {
-			return err
-		}
-	}
-	if err := tx.Delete(x.createdPath()); err != nil {
-		return err
-	}
-	if !x.Deletion.IsZero() {
-		if err := tx.Delete(x.duePath()); err != nil {
-			return err
-		}
-	}
-	return s.secrets.Delete(tx, x.path())
-}
-
-// deleteDue removes the secrets whose recovery window is over.
-func (s *Service) deleteDue(ctx context.Context) error {
-	var paths []string
-	limit := s.now().UnixMilli()
-	err := s.store.View(ctx, func(tx store.Tx) error {
-		paths = nil
-		for entry, err := range tx.Scan(duePrefix, "") {
-			if err != nil {
-				return err
-			}
-			parts := strings.SplitN(strings.TrimPrefix(entry.Key, duePrefix), "/", 4)
-			if len(parts) != 4 {
-				return fmt.Errorf("secretsmanager: strange entry %q", entry.Key)
-			}
-			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit {
-				return err
-			}
-			paths = append(paths, secretPrefix(parts[1], parts[2])+parts[3])
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("looking for secrets to delete: %w", err)
-	}
-	for _, path := range paths {
-		err := s.store.Update(ctx, func(tx store.Tx) error {
-			x, err := s.secrets.Get(tx, path)
-			if errors.Is(err, store.ErrNotFound) {
-				return nil
-			}
-			if err != nil || !x.gone(s.now()) {
-				return err
-			}
-			return s.remove(tx, x)
-		})
-		if err != nil {
-			return fmt.Errorf("deleting a secret: %w", err)
-		}
-	}
-	return nil
 }
 
 // timestamp is now, as finely as AWS tells it.

@@ -1,6 +1,7 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,8 +103,10 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 		switch old, err := s.secrets.Get(tx, x.path()); {
 		case err == nil && !old.gone(s.now()):
 			return errMoved
+		case err == nil && len(old.Versions) > maxAtOnce:
+			return errCrowded
 		case err == nil:
-			if err := s.remove(tx, old); err != nil {
+			if _, err := s.remove(tx, old); err != nil {
 				return err
 			}
 		case !errors.Is(err, store.ErrNotFound):
@@ -119,11 +122,17 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 		}
 		return s.secrets.Put(tx, x.path(), x)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errCrowded):
+		return nil, cmp.Or(s.purge(ctx, x.path()), errMoved)
+	case err != nil:
 		return nil, err
 	}
 	return created(x, p, token), nil
 }
+
+// errCrowded says that what a deleted secret left is too much for one transaction.
+var errCrowded = errors.New("secretsmanager: a deleted secret is to be cleared away first")
 
 // createdAlready answers for a name that is taken: the same request again is no error.
 func (s *Service) createdAlready(ctx context.Context, old *secret, p *plain, token string) (*secretsmanager.CreateSecretOutput, error) {

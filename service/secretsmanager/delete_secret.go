@@ -61,6 +61,7 @@ func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSec
 	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(x.Deletion)}, nil
 }
 
+// deleteNow has the secret's deletion fall due, and does it.
 func (s *Service) deleteNow(ctx context.Context, x *secret) (*secretsmanager.DeleteSecretOutput, error) {
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		now, err := s.secrets.Get(tx, x.path())
@@ -70,8 +71,25 @@ func (s *Service) deleteNow(ctx context.Context, x *secret) (*secretsmanager.Del
 		if err != nil {
 			return err
 		}
-		return s.remove(tx, now)
+		if len(now.Versions) <= maxAtOnce {
+			_, err := s.remove(tx, now)
+			return err
+		}
+		due := now.clone()
+		if !due.Deletion.IsZero() {
+			if err := tx.Delete(due.duePath()); err != nil {
+				return err
+			}
+		}
+		due.Deletion = s.timestamp()
+		if err := tx.Put(due.duePath(), []byte{1}); err != nil {
+			return err
+		}
+		return s.secrets.Put(tx, due.path(), due)
 	})
+	if err == nil {
+		err = s.purge(ctx, x.path())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -179,6 +179,7 @@ func (x *secret) prune(now time.Time) []string {
 		return nil
 	}
 	hard := len(x.Versions) - hardLimit
+	excess = min(excess, maxAtOnce) // what is left waits for the next
 	x.Versions = slices.DeleteFunc(x.Versions, func(v version) bool {
 		n := len(pruned)
 		if len(v.Stages) > 0 || n >= excess || n >= hard && now.Sub(v.Created) < 24*time.Hour {

@@ -158,6 +158,58 @@ func TestDeletionLeavesNothing(t *testing.T) {
 	}
 }
 
+// A secret of more versions than one transaction of a store has room for is deleted all
+// the same, takes values, and does not keep another from being deleted.
+func TestManyVersions(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	ctx := rootUser(t.Context())
+	fill := func(name string) {
+		t.Helper()
+		if _, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, ClientRequestToken: aws.String(testToken)}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range hardLimit {
+			_, err := s.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String("x"), ClientRequestToken: aws.String(fmt.Sprintf("%032d", i))})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill("forced")
+	if _, err := s.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String("forced"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+		t.Error("forced:", err)
+	}
+	if got := entries(t, s); got != 0 {
+		t.Errorf("forced: %d entries are left", got)
+	}
+
+	fill("due")
+	s.clock = s.clock.AddDate(0, 0, 2) // now the oldest hundred may go
+	for i := range 3 {
+		_, err := s.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String("due"), SecretString: aws.String("x"), ClientRequestToken: aws.String(fmt.Sprintf("late%032d", i))})
+		if err != nil {
+			t.Fatal("a value after a day:", err)
+		}
+	}
+	fill("again")
+	for _, name := range []string{"due", "again"} {
+		if _, err := s.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: &name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.clock = s.clock.AddDate(0, 0, 30)
+	if _, err := s.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("again"), ClientRequestToken: aws.String(testToken)}); err != nil {
+		t.Error("a name that is free again:", err)
+	}
+	if err := Maintain(t.Context(), s.Service); err != nil {
+		t.Error(err)
+	}
+	if got := entries(t, s); got != 2 {
+		t.Errorf("%d entries, want those of the new secret alone", got)
+	}
+}
+
 func entries(t *testing.T, s *testService) int {
 	t.Helper()
 	n := 0
