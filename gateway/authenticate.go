@@ -54,13 +54,18 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 	return credential, nil, nil
 }
 
-// scope refuses a signature made for another service or region.
+// scope refuses a signature made for another service or region, or for any operation.
 func (e *exchange) scope(a *sigv4.Authorization) *sigv4.Error {
 	if e.service != nil && a.Service != e.service.name {
 		return &sigv4.Error{Code: sigv4.Invalid, Text: fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", e.service.name)}
 	}
 	if e.service == nil && e.g.byName[a.Service] == nil {
 		return &sigv4.Error{Code: sigv4.Invalid, Text: "Credential should be scoped to a valid service. "}
+	}
+	// It names the operation: unsigned, whoever has hold of a signed request or a presigned
+	// URL could make another of it.
+	if e.r.Header["X-Amz-Target"] != nil && !slices.Contains(a.SignedHeaders, "x-amz-target") {
+		return &sigv4.Error{Code: sigv4.Invalid, Text: "'X-Amz-Target' must be a 'SignedHeader' in the AWS Authorization."}
 	}
 	if !e.g.validRegion(a.Service, a.Region) {
 		return &sigv4.Error{Code: sigv4.Invalid, Text: "Credential should be scoped to a valid region. "}

@@ -66,7 +66,8 @@ func (s *service) failureOf(err error) *failure {
 	if f.code == "AccessDeniedException" {
 		f.code = "AccessDenied"
 	}
-	if f.code == "AccessDenied" {
+	// IAM too refuses credentials: those of GetSessionToken.
+	if f.code == "AccessDenied" || f.code == "InvalidClientTokenId" {
 		f.status = http.StatusForbidden
 	} else if known, ok := s.model.Error(f.code); ok && known.Status != 0 {
 		f.status = known.Status

@@ -113,6 +113,8 @@ func (identities) CreateRole(_ context.Context, in *iam.CreateRoleInput) (*iam.C
 
 func (identities) DeleteRole(_ context.Context, in *iam.DeleteRoleInput) (*iam.DeleteRoleOutput, error) {
 	switch *in.RoleName {
+	case "session":
+		return nil, &smithy.GenericAPIError{Code: "InvalidClientTokenId", Message: "The security token included in the request is invalid."}
 	case "denied":
 		return nil, &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "User: x is not authorized"}
 	case "broken":
@@ -487,6 +489,7 @@ func TestErrorsOnTheWire(t *testing.T) {
 		{"wrong secret, query", request{contentType: form, body: deleteRole, service: "iam", key: aliceKey, secret: "x"}, 403, iamError("Sender", "SignatureDoesNotMatch", mismatch)},
 		{"altered after signing", request{target: getSecret, body: `{}`, change: tamper}, 400, `{"__type":"InvalidSignatureException","Message":"` + mismatch + `"}`},
 		{"another operation after signing", request{target: getSecret, body: `{}`, change: func(r *http.Request) { r.Header.Set("X-Amz-Target", "secretsmanager.PutSecretValue") }}, 400, `{"__type":"InvalidSignatureException","Message":"` + mismatch + `"}`},
+		{"an operation named after signing", request{body: `{}`, change: func(r *http.Request) { r.Header.Set("X-Amz-Target", getSecret) }}, 400, `{"__type":"InvalidSignatureException","Message":"'X-Amz-Target' must be a 'SignedHeader' in the AWS Authorization."}`},
 		{"old", request{target: getSecret, body: `{}`, at: time.Now().Add(-6 * time.Minute)}, 400, `{"__type":"InvalidSignatureException","Message":"Signature expired: …`},
 		{"early", request{target: getSecret, body: `{}`, at: time.Now().Add(6 * time.Minute)}, 400, `{"__type":"InvalidSignatureException","Message":"Signature not yet current: …`},
 		{"query has a longer window", request{contentType: form, body: deleteRole, service: "iam", at: time.Now().Add(-14 * time.Minute)}, 200, `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ResponseMetadata><RequestId>RID</RequestId></ResponseMetadata></DeleteRoleResponse>` + "\n"},
@@ -530,6 +533,7 @@ func TestErrorsOnTheWire(t *testing.T) {
 
 		{"not found", request{target: getSecret, body: `{"SecretId":"missing"}`}, 400, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`},
 		{"denied", request{target: getSecret, body: `{"SecretId":"denied"}`}, 400, `{"__type":"AccessDeniedException","Message":"User: x is not authorized"}`},
+		{"credentials that are no good here", request{contentType: form, body: "Action=DeleteRole&Version=2010-05-08&RoleName=session", service: "iam"}, 403, iamError("Sender", "InvalidClientTokenId", "The security token included in the request is invalid.")},
 		{"denied, query", request{contentType: form, body: "Action=DeleteRole&Version=2010-05-08&RoleName=denied", service: "iam"}, 403, iamError("Sender", "AccessDenied", "User: x is not authorized")},
 		{"an error of ours", request{target: getSecret, body: `{"SecretId":"broken"}`}, 500, `{"__type":"InternalServiceError","Message":"An error occurred on the server side."}`},
 		{"an error of ours, query", request{contentType: form, body: "Action=DeleteRole&Version=2010-05-08&RoleName=broken", service: "iam"}, 500, iamError("Receiver", "ServiceFailure", "An error occurred on the server side.")},
