@@ -120,10 +120,11 @@ type Engine struct {
 
 	controlled bool // there is a control plane to report to
 
-	mu       sync.Mutex       // guards the rest
-	tasks    map[string]*task // by ARN
-	pulled   map[string]bool  // images pulled by this engine
-	endpoint string           // of the control plane's stream
+	mu        sync.Mutex       // guards the rest
+	tasks     map[string]*task // by ARN
+	pulled    map[string]bool  // images pulled by this engine
+	nothingAt map[string]bool  // image's id and path: the image has no such directory
+	endpoint  string           // of the control plane's stream
 }
 
 // New checks the configuration and takes the directory. It starts nothing.
@@ -143,6 +144,9 @@ func New(c Config) (*Engine, error) {
 	if c.StateDir == "" {
 		c.StateDir = c.Dir
 	}
+	if strings.Contains(c.Dir, ":") {
+		return nil, fmt.Errorf("the directory %q has a colon, which Docker takes for the end of what is to be mounted", c.Dir)
+	}
 	switch c.PullBehavior {
 	case "":
 		c.PullBehavior = PullPreferCached
@@ -150,7 +154,7 @@ func New(c Config) (*Engine, error) {
 	default:
 		return nil, fmt.Errorf("pull behaviour %q is none of default, always, once, prefer-cached", c.PullBehavior)
 	}
-	e := &Engine{Config: c, log: c.Log, now: c.Now, docker: c.Docker, tasks: map[string]*task{}, pulled: map[string]bool{}}
+	e := &Engine{Config: c, log: c.Log, now: c.Now, docker: c.Docker, tasks: map[string]*task{}, pulled: map[string]bool{}, nothingAt: map[string]bool{}}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

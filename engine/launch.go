@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,13 +12,11 @@ import (
 
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/shim"
-	"github.com/malote/malote/engine/volume"
 )
 
 const (
 	createTimeout = 4 * time.Minute
 	startTimeout  = 3 * time.Minute
-	labelVolume   = "malote.volume" // its name in the task definition
 )
 
 // prepare makes what the task's containers share: the pause container and the volumes.
@@ -95,123 +91,6 @@ func (t *task) pauseID() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.pause
-}
-
-// prepareVolume makes a volume and returns what to bind for it: a host's path or the
-// name of a Docker volume.
-func (t *task) prepareVolume(v types.Volume) (string, error) {
-	switch {
-	case v.EfsVolumeConfiguration != nil:
-		return "", errors.New("malote's engine does not support efsVolumeConfiguration")
-	case v.FsxWindowsFileServerVolumeConfiguration != nil:
-		return "", errors.New("malote's engine does not support fsxWindowsFileServerVolumeConfiguration")
-	case v.S3filesVolumeConfiguration != nil:
-		return "", errors.New("malote's engine does not support s3filesVolumeConfiguration")
-	case aws.ToBool(v.ConfiguredAtLaunch):
-		return "", errors.New("malote's engine does not support configuredAtLaunch")
-	case v.Host != nil && aws.ToString(v.Host.SourcePath) != "":
-		if !filepath.IsAbs(*v.Host.SourcePath) {
-			return "", fmt.Errorf("host.sourcePath %q is not absolute", *v.Host.SourcePath)
-		}
-		return *v.Host.SourcePath, nil
-	case v.DockerVolumeConfiguration != nil && v.DockerVolumeConfiguration.Scope == types.ScopeShared:
-		return t.sharedVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
-	}
-	return t.taskVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
-}
-
-func (t *task) sharedVolume(name string, c *types.DockerVolumeConfiguration) (string, error) {
-	_, err := t.engine.docker.Volume(t.effort, name)
-	switch {
-	case err == nil:
-		return name, nil
-	case !docker.IsNotFound(err):
-		return "", err
-	case !aws.ToBool(c.Autoprovision):
-		return "", fmt.Errorf("initialize volume: volume detection failed, volume '%s' does not exist and autoprovision is set to false", name)
-	}
-	return name, t.engine.docker.CreateVolume(t.effort, docker.Volume{Name: name, Driver: aws.ToString(c.Driver), Options: c.DriverOpts, Labels: c.Labels})
-}
-
-// taskVolume makes a volume that lives as long as the task. Unless its driver or its
-// options name another place, that is a tmpfs of the engine's, which a Docker volume of
-// the local driver binds: Docker then copies into it what the image has at the mount
-// point, owner and mode included, as it does for any new volume.
-func (t *task) taskVolume(name string, c *types.DockerVolumeConfiguration) (string, error) {
-	e := t.engine
-	want := docker.Volume{Labels: map[string]string{}}
-	if c != nil {
-		if aws.ToBool(c.Autoprovision) {
-			return "", fmt.Errorf("volume [%s] : task scoped volume could not be autoprovisioned", name)
-		}
-		for k, v := range c.Labels {
-			want.Labels[k] = v
-		}
-		want.Driver, want.Options = aws.ToString(c.Driver), c.DriverOpts
-	}
-	want.Labels[labelEngine], want.Labels[labelTask], want.Labels[labelVolume] = e.Name, t.work.ARN, name
-
-	inMemory := want.Driver == "" || want.Driver == "local"
-	var options volume.Options
-	if inMemory && len(want.Options) > 0 {
-		if want.Options["type"] != "tmpfs" {
-			inMemory = false
-		} else if err := tmpfsOptions(want.Options, &options); err != nil {
-			return "", err
-		}
-	}
-	if inMemory {
-		dir, err := e.volumes.Create(taskID(t.work.ARN), name, options)
-		if err != nil {
-			return "", err
-		}
-		want.Driver, want.Options = "local", map[string]string{"type": "none", "o": "bind", "device": dir}
-	}
-
-	made, err := e.docker.Volumes(t.effort, map[string]string{labelEngine: e.Name, labelTask: t.work.ARN, labelVolume: name})
-	if err != nil {
-		return "", err
-	}
-	if len(made) > 0 {
-		return made[0].Name, nil
-	}
-	want.Name = dockerName(t.work, name)
-	return want.Name, e.docker.CreateVolume(t.effort, want)
-}
-
-// tmpfsOptions reads what a local driver's "o" says of a tmpfs.
-func tmpfsOptions(opts map[string]string, out *volume.Options) error {
-	for k := range opts {
-		if k != "type" && k != "device" && k != "o" {
-			return fmt.Errorf("driverOpts has %q, which the local driver does not know", k)
-		}
-	}
-	for o := range strings.SplitSeq(opts["o"], ",") {
-		k, v, _ := strings.Cut(o, "=")
-		var err error
-		switch k {
-		case "", "rw", "nosuid", "nodev", "noswap":
-		case "size":
-			out.Size = v
-		case "mode":
-			var mode uint32
-			_, err = fmt.Sscanf(v, "%o", &mode)
-			out.Mode = fs.FileMode(mode & 0o777)
-			if mode&0o1000 != 0 {
-				out.Mode |= fs.ModeSticky
-			}
-		case "uid":
-			_, err = fmt.Sscanf(v, "%d", &out.UID)
-		case "gid":
-			_, err = fmt.Sscanf(v, "%d", &out.GID)
-		default:
-			return fmt.Errorf("driverOpts asks for the tmpfs option %q, which task volumes do not have", o)
-		}
-		if err != nil {
-			return fmt.Errorf("driverOpts: the tmpfs option %q is malformed", o)
-		}
-	}
-	return nil
 }
 
 // pull makes a container's image present and returns its digest.
@@ -327,6 +206,9 @@ func (t *task) create(i int) (id string, err error) {
 		s.volumes[k] = v
 	}
 	t.mu.Unlock()
+	if err := t.fillVolumes(ctx, def, s.image); err != nil {
+		return "", fmt.Errorf("CannotCreateContainerError: %w", err)
+	}
 	s.env = t.environment(def)
 	s.secrets = resolved.env(name)
 	s.versions = resolved.versionsOf(name)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -41,8 +40,9 @@ type task struct {
 	reports   *reporter
 	served    *metadata.Task // nil: no metadata
 
-	state  state // run's own
-	record *record
+	state   state // run's own
+	record  *record
+	filling sync.Mutex // held while volumes get what images have
 
 	mu          sync.Mutex // guards the rest
 	execution   *acs.Credentials
@@ -55,6 +55,7 @@ type task struct {
 	images      map[string]*docker.Image
 	pause       string
 	binds       map[string]string // by volume
+	inMemory    map[string]bool   // by volume
 	report      Report
 }
 
@@ -90,7 +91,7 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 		engine: e, log: e.log.With("task", taskID(work.ARN)), work: &copied,
 		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64),
 		credentials: make(chan struct{}), endpoints: map[string]*shim.Endpoint{}, ids: map[string]string{},
-		images: map[string]*docker.Image{}, binds: map[string]string{}, record: rec,
+		images: map[string]*docker.Image{}, binds: map[string]string{}, inMemory: map[string]bool{}, record: rec,
 	}
 	t.execution, t.application = work.ExecutionRole, work.TaskRole
 	t.work.ExecutionRole, t.work.TaskRole = nil, nil
@@ -263,20 +264,6 @@ func (t *task) describe() Report {
 	return r
 }
 
-// clip shortens a reason to what the API takes.
-func clip(s string) string {
-	const limit = 1024
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) <= limit {
-		return s
-	}
-	s = s[:limit-len("…")]
-	for len(s) > 0 && !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return s + "…"
-}
-
 // watch inspects containers one at a time, so that what it learns comes in order.
 func (t *task) watch() {
 	finished := map[string]time.Time{} // the ends already told, by id
@@ -353,8 +340,8 @@ func (t *task) act(a action) {
 		ev := event{kind: kind, i: a.i}
 		if err != nil {
 			ev.reason = err.Error()
-			if t.effort.Err() == nil {
-				t.log.Warn("task could not go on", "err", err)
+			if t.effort.Err() == nil { // whoever wants the task hears of it in its reason
+				t.log.Info("task could not go on", "err", err)
 			}
 		}
 		return ev

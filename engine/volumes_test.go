@@ -72,6 +72,125 @@ func TestVolumesStartAsTheImageHasThem(t *testing.T) {
 	}
 }
 
+// Docker fills a volume from the first container whose image has something for it; one with
+// nothing, or with a file of its own there, changes nothing.
+func TestTheFirstImageWithContentFillsAVolume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nothing := w.image(enginetest.Image{})
+	first := w.image(enginetest.Image{Files: []enginetest.File{
+		{Path: "/data", Mode: fs.ModeDir | 0o755}, {Path: "/data/deep", Mode: fs.ModeDir | 0o700, UID: 1000, GID: 1000},
+		{Path: "/data/deep/seed", Content: []byte("first"), Mode: 0o600, UID: 1000, GID: 1000},
+	}, Volumes: []string{"/data"}})
+	second := w.image(enginetest.Image{Files: []enginetest.File{{Path: "/data/other", Content: []byte("second")}}})
+	var containers []types.ContainerDefinition
+	for i, c := range []struct {
+		image   string
+		command []string
+	}{
+		{nothing, []string{"exit", "0"}},
+		{first, []string{"exit", "0"}},
+		{second, []string{"cat", "/data/deep/seed", "then", "print", "", "then", "cat", "/data/other"}},
+	} {
+		def := container(string(rune('a'+i)), c.image, c.command...)
+		def.Essential = aws.Bool(i == 2)
+		def.MountPoints = []types.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"), ReadOnly: aws.Bool(i == 1)}}
+		if i > 0 {
+			def.DependsOn = []types.ContainerDependency{{ContainerName: containers[i-1].Name, Condition: types.ContainerConditionSuccess}}
+		}
+		if i == 1 {
+			def.User = aws.String("1000")
+		}
+		containers = append(containers, def)
+	}
+	task := newTask(containers...)
+	task.Definition.Volumes = []types.Volume{{Name: aws.String("data"), Host: &types.HostVolumeProperties{}}}
+	r := w.run(task)
+	if !slices.Contains(w.output(), "c: first") || exitCode(report(t, r, "c")) != 1 {
+		t.Errorf("%+v; output %q, want the first image's file alone", r, w.output())
+	}
+}
+
+// What a sidecar writes for the app is memory, and to be seen nowhere below the
+// directory that an administrator backs up.
+func TestAVolumeIsNotInDockersDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	image := w.image(enginetest.Image{})
+	w.stores.secrets[secretARN("a")] = canary
+	app := container("app", image, "writeenv", "/vol/"+canary, "A", "then", "trap", "0")
+	app.Secrets = []types.Secret{{Name: aws.String("A"), ValueFrom: aws.String(secretARN("a"))}}
+	app.MountPoints = []types.MountPoint{{SourceVolume: aws.String("files"), ContainerPath: aws.String("/vol")}}
+	task := newTask(app)
+	task.Definition.Volumes = []types.Volume{{Name: aws.String("files"), DockerVolumeConfiguration: &types.DockerVolumeConfiguration{Scope: types.ScopeTask, Driver: aws.String("local")}}}
+	e := w.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); e.RunTask(ctx, task) }()
+	w.waitFor("app: ready")
+	info, err := w.docker.Info(t.Context(), client.InfoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = filepath.WalkDir(info.Info.DockerRootDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil { // other tests' containers come and go
+			return nil
+		}
+		seen++
+		if strings.Contains(path, canary) {
+			t.Errorf("below Docker's directory is %s", strings.ReplaceAll(path, canary, "[the secret]"))
+		}
+		return nil
+	})
+	if err != nil || seen < 10 {
+		t.Errorf("looked at %d files, %v", seen, err)
+	}
+	volumes, err := w.docker.VolumeList(t.Context(), client.VolumeListOptions{Filters: client.Filters{}.Add("label", "malote.engine="+w.config.Name)})
+	if err != nil || len(volumes.Items) != 0 {
+		t.Errorf("Docker's volumes: %+v, %v", volumes.Items, err)
+	}
+	cancel()
+	<-done
+}
+
+func TestATaskVolumeInMemoryHasNoLabels(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := newTask(container("app", w.image(enginetest.Image{}), "exit", "0"))
+	task.Definition.Volumes = []types.Volume{{Name: aws.String("files"), DockerVolumeConfiguration: &types.DockerVolumeConfiguration{Labels: map[string]string{"a": "b"}}}}
+	if r := w.run(task); !strings.Contains(r.Reason, "volume files: dockerVolumeConfiguration.labels") {
+		t.Errorf("%+v", r)
+	}
+	// Docker's own volumes have them.
+	dir, volume := t.TempDir(), ""
+	app := container("app", w.image(enginetest.Image{}), "write", "/vol/x", "y", "then", "trap", "0")
+	app.MountPoints = []types.MountPoint{{SourceVolume: aws.String("files"), ContainerPath: aws.String("/vol")}}
+	task = newTask(app)
+	task.Definition.Volumes = []types.Volume{{Name: aws.String("files"), DockerVolumeConfiguration: &types.DockerVolumeConfiguration{
+		Labels: map[string]string{"a": "b"}, DriverOpts: map[string]string{"type": "none", "o": "bind", "device": dir},
+	}}}
+	e := w.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); e.RunTask(ctx, task) }()
+	w.waitFor("app: ready")
+	volumes, err := w.docker.VolumeList(t.Context(), client.VolumeListOptions{Filters: client.Filters{}.Add("label", "malote.engine="+w.config.Name)})
+	if err == nil && len(volumes.Items) == 1 {
+		volume = volumes.Items[0].Labels["a"]
+	}
+	if volume != "b" {
+		t.Errorf("volumes %+v, %v, want one with the label", volumes.Items, err)
+	}
+	cancel()
+	<-done
+	if _, err := os.Stat(filepath.Join(dir, "x")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHostAndSharedVolumesOutliveTheTask(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

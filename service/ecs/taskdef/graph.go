@@ -41,6 +41,13 @@ func validateVolumes(in *ecs.RegisterTaskDefinitionInput) error {
 		if aws.ToBool(d.Autoprovision) && d.Scope != types.ScopeShared {
 			return invalid("Invalid 'dockerVolumeConfiguration' setting for volume '%s'. 'autoprovision' can only be used with scope 'shared'.", name)
 		}
+		// A task's volume of the local driver is memory of the engine's, and no volume of
+		// Docker's that could bear labels, unless its options name another place.
+		driver := aws.ToString(d.Driver)
+		inMemory := d.Scope != types.ScopeShared && (driver == "" || driver == "local") && (len(d.DriverOpts) == 0 || d.DriverOpts["type"] == "tmpfs")
+		if inMemory && len(d.Labels) > 0 {
+			return refused(at + ".dockerVolumeConfiguration.labels")
+		}
 	}
 	for i := range in.ContainerDefinitions {
 		c := &in.ContainerDefinitions[i]

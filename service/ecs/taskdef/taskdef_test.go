@@ -182,6 +182,7 @@ func TestRefused(t *testing.T) {
 		"containerDefinitions[0].logConfiguration.logDriver: awsfirelens":  `'c':{'logConfiguration':{'logDriver':'awsfirelens'}}`,
 		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec": `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
 		"volumes[v].efsVolumeConfiguration":                                `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
+		"volumes[v].dockerVolumeConfiguration.labels":                      `'t':{'volumes':[{'name':'v','dockerVolumeConfiguration':{'scope':'task','driver':'local','labels':{'a':'b'}}}]}`,
 		"volumes[v].fsxWindowsFileServerVolumeConfiguration":               `'t':{'volumes':[{'name':'v','fsxWindowsFileServerVolumeConfiguration':{'fileSystemId':'fs-1','rootDirectory':'/'}}]}`,
 		"volumes[v].configuredAtLaunch":                                    `'t':{'volumes':[{'name':'v','configuredAtLaunch':true}]}`,
 		"inferenceAccelerators":                                            `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
