@@ -78,6 +78,10 @@ func (s *Service) UpdateGroup(ctx context.Context, in *iam.UpdateGroupInput) (*i
 	return &iam.UpdateGroupOutput{}, nil
 }
 
+// maxMoved is how many users move with a group to another name: each is three keys in a
+// transaction that has room for store.MaxWrites, beside the group's own.
+const maxMoved = 25
+
 // moveMembers makes the users of a group users of the name that it is about to get.
 func moveMembers(tx *directory.Tx, group *directory.Entity, name string) error {
 	from, to := strings.ToLower(group.Name), strings.ToLower(name)
@@ -90,6 +94,9 @@ func moveMembers(tx *directory.Tx, group *directory.Entity, name string) error {
 			return err
 		}
 		users = append(users, user)
+	}
+	if len(users) > maxMoved {
+		return limitExceeded("A group with more than %d users cannot be renamed.", maxMoved)
 	}
 	for _, user := range users {
 		u, err := tx.User(group.Account, user)

@@ -324,3 +324,33 @@ func TestBoundariesAndTags(t *testing.T) {
 	_, err = admin.TagUser(ctx, &iam.TagUserInput{UserName: aws.String("bound"), Tags: []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}})
 	wantError(t, err, "InvalidInput", "aws: prefixed tag key names are not allowed for external use.")
 }
+
+// A group is renamed with all its users and what is attached to it, or not at all.
+func TestRenameLargeGroup(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	sys := malotetest.New(t)
+	admin := iam.NewFromConfig(sys.Config())
+	ok(admin.CreateGroup(ctx, &iam.CreateGroupInput{GroupName: aws.String("many")}))(t)
+	for i := range 10 {
+		arn := ok(admin.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String(fmt.Sprintf("p%d", i)), PolicyDocument: aws.String(malotetest.Allow("*", "iam:ListGroups"))}))(t).Policy.Arn
+		ok(admin.AttachGroupPolicy(ctx, &iam.AttachGroupPolicyInput{GroupName: aws.String("many"), PolicyArn: arn}))(t)
+	}
+	join := func(i int) {
+		name := aws.String(fmt.Sprintf("user%d", i))
+		ok(admin.CreateUser(ctx, &iam.CreateUserInput{UserName: name}))(t)
+		ok(admin.AddUserToGroup(ctx, &iam.AddUserToGroupInput{GroupName: aws.String("many"), UserName: name}))(t)
+	}
+	rename := &iam.UpdateGroupInput{GroupName: aws.String("many"), NewGroupName: aws.String("others")}
+	for i := range 26 {
+		join(i)
+	}
+	_, err := admin.UpdateGroup(ctx, rename)
+	wantError(t, err, "LimitExceeded", "A group with more than 25 users cannot be renamed.")
+	ok(admin.UpdateGroup(ctx, &iam.UpdateGroupInput{GroupName: aws.String("many"), NewGroupName: aws.String("MANY"), NewPath: aws.String("/x/")}))(t)
+	ok(admin.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("many"), UserName: aws.String("user0")}))(t)
+	ok(admin.UpdateGroup(ctx, rename))(t)
+	if got := ok(admin.GetGroup(ctx, &iam.GetGroupInput{GroupName: aws.String("others")}))(t); len(got.Users) != 25 {
+		t.Errorf("%d users, want 25", len(got.Users))
+	}
+}
