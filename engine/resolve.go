@@ -156,11 +156,11 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 		region = t.engine.AWS.Region
 	}
 	var refs []inject.Ref
-	var bad []string
+	var failed inject.Errors
 	parse := func(valueFrom, pin string) {
 		ref, err := inject.Parse(valueFrom, region)
 		if err != nil {
-			bad = append(bad, err.Error())
+			failed = appendErrors(failed, err, "")
 			return
 		}
 		if pin != "" {
@@ -185,15 +185,15 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 			logins = append(logins, aws.ToString(r.CredentialsParameter))
 		}
 	}
-	if len(bad) > 0 {
-		return nil, pullSecrets(errors.New(strings.Join(bad, "; ")))
+	if len(failed) > 0 {
+		return nil, t.cannotPull(failed)
 	}
 	if len(refs)+len(logins) == 0 {
 		return &resolved{}, nil
 	}
 	config, role, err := t.asExecutionRole(t.effort, found, region)
 	if err != nil {
-		return nil, pullSecrets(err)
+		return nil, fmt.Errorf("%s: %w", cannotPull, err)
 	}
 
 	out := &resolved{
@@ -202,18 +202,18 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	}
 	resolver := &inject.Resolver{Config: config, Role: role}
 	values, err := resolver.Resolve(t.effort, refs)
-	errs := []error{err}
+	failed = appendErrors(failed, err, role)
 	// Found containers have their images.
 	for _, parameter := range logins {
 		login, err := inject.RegistryCredentials(t.effort, config, parameter)
 		if found && err != nil && t.record.allStarted() {
 			continue
 		}
-		errs = append(errs, err)
+		failed = appendErrors(failed, err, role)
 		out.logins[parameter] = login
 	}
-	if err := joined(errs); err != nil {
-		return nil, pullSecrets(err)
+	if len(failed) > 0 {
+		return nil, t.cannotPull(failed)
 	}
 	for _, def := range t.defs {
 		name := aws.ToString(def.Name)
@@ -264,23 +264,39 @@ func pinned(ref inject.Ref, version string) inject.Ref {
 	return ref
 }
 
-// joined is the errors in one sentence, without repeating one.
-func joined(errs []error) error {
-	var texts []string
-	for _, err := range errs {
-		if err != nil && !slices.Contains(texts, err.Error()) {
-			texts = append(texts, err.Error())
-		}
+// appendErrors adds what inject says, and that it was asked as role.
+func appendErrors(all inject.Errors, err error, role string) inject.Errors {
+	if err == nil {
+		return all
 	}
-	if texts == nil {
-		return nil
+	if several, ok := errors.AsType[inject.Errors](err); ok {
+		return append(all, several...)
 	}
-	return errors.New(strings.Join(texts, "; "))
+	one, ok := errors.AsType[*inject.Error](err)
+	if !ok {
+		one = &inject.Error{Err: err}
+	}
+	one.Role = role
+	return append(all, one)
 }
 
-// pullSecrets says it in Fargate's words, which name what could not be had.
-func pullSecrets(err error) error {
-	return fmt.Errorf("ResourceInitializationError: unable to pull secrets or registry auth: %w", err)
+// cannotPull is said in Fargate's words, which name what could not be had.
+const cannotPull = "ResourceInitializationError: unable to pull secrets or registry auth"
+
+// cannotPull tells as many of the failures as a reason takes; the log has them all.
+func (t *task) cannotPull(failed inject.Errors) error {
+	texts, hint := failed.Texts(), ""
+	if failed.Denied() {
+		// AWS's denials name the kind of policy alone, and no role may ask for more.
+		hint = ". To see which statement decides and which KMS key is meant: malote verify TASKDEF.json"
+	}
+	said := summary(texts, reasonLimit-len(cannotPull+": "+hint))
+	if said != strings.Join(texts, "; ") {
+		for _, text := range texts {
+			t.log.Info("a secret could not be had", "err", text)
+		}
+	}
+	return errors.New(cannotPull + ": " + said + hint)
 }
 
 // asExecutionRole returns the engine's configuration with the task's execution role in it.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -137,7 +138,7 @@ func (f *fakeAWS) RoundTrip(r *http.Request) (*http.Response, error) {
 			answer = out
 		case name == "kms":
 			refuse("AccessDeniedException", "Access to KMS is not allowed")
-		case name == "forbidden":
+		case strings.HasPrefix(name, "forbidden"):
 			refuse("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/exec/task is not authorized to perform: secretsmanager:GetSecretValue on resource: "+in.SecretId)
 		default:
 			refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
@@ -157,6 +158,10 @@ func (f *fakeAWS) RoundTrip(r *http.Request) (*http.Response, error) {
 		list, invalid := []any{}, []string{}
 		slices.Sort(in.Names) // AWS answers alphabetically
 		for _, id := range in.Names {
+			if strings.Contains(id, "locked") {
+				refuse("AccessDeniedException", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access. (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException; Request ID: 47c0ff16-"+strconv.Itoa(len(id))+")")
+				break
+			}
 			if strings.Contains(id, "forbidden") {
 				refuse("AccessDeniedException", "User: u is not authorized to perform: ssm:GetParameters on resource: arn:aws:ssm:"+region+":123456789012:parameter/"+id)
 				break
@@ -290,10 +295,11 @@ func TestResolveErrors(t *testing.T) {
 		sm("binary:key::"):    "secret " + sm("binary") + " is binary",
 		sm("nowhere"):         "ResourceNotFoundException: The task can't retrieve the secret with ARN '" + sm("nowhere") + "' from AWS Secrets Manager. Check whether the secret exists in the specified Region: ResourceNotFoundException: Secrets Manager can't find the specified secret. (secretsmanager:GetSecretValue as arn:aws:iam::123456789012:role/exec)",
 		sm("json:text:NONE:"): `(asked for version stage "NONE", version id "")`,
-		sm("kms"):             "AccessDeniedException: Access to KMS is not allowed. The role also needs kms:Decrypt",
-		sm("forbidden:a::"):   "secret " + sm("forbidden") + ": AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/exec/task is not authorized to perform: secretsmanager:GetSecretValue on resource: " + sm("forbidden"),
+		sm("kms"):             "AccessDeniedException: Access to KMS is not allowed. The role lacks kms:Decrypt on the KMS key",
+		sm("forbidden:a::"):   "AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/exec/task is not authorized to perform: secretsmanager:GetSecretValue on resource: " + sm("forbidden"),
 		"/absent":             "fetching secret data from SSM Parameter Store in us-west-2: invalid parameters: /absent. Check that the parameter exists in us-west-2; a name without ARN is a parameter's",
 		"/absent:9":           "has the version or label 9",
+		"/locked":             "fetching secret data from SSM Parameter Store in us-west-2: parameter /locked: AccessDeniedException: The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access. (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException). The role lacks kms:Decrypt on the KMS key",
 		"/forbidden":          "fetching secret data from SSM Parameter Store in us-west-2: AccessDeniedException: User: u is not authorized to perform: ssm:GetParameters",
 	}
 	valuesFrom := []string{sm("text"), "/fine"}
@@ -322,6 +328,29 @@ func TestResolveErrors(t *testing.T) {
 		if strings.Contains(err.Error(), part) {
 			t.Error("the error holds a value")
 		}
+	}
+}
+
+func TestErrorsAreToldOnce(t *testing.T) {
+	_, config := newAWS(t)
+	resolver := &inject.Resolver{Config: config, Role: "arn:aws:iam::123456789012:role/exec"}
+	_, err := resolver.Resolve(t.Context(), parse(t, sm("forbidden:a::"), sm("forbidden:b::"), sm("forbidden-2"), sm("kms"), "/locked/one", "/locked/other", "/absent"))
+	all, ok := errors.AsType[inject.Errors](err)
+	if !ok || len(all) != 7 || !all.Denied() {
+		t.Fatalf("error = %v", err)
+	}
+	const role = "arn:aws:iam::123456789012:role/exec"
+	want := []string{
+		"AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/exec/task is not authorized to perform: secretsmanager:GetSecretValue on resource: " + sm("forbidden") + " (as " + role + "), and the same for " + sm("forbidden-2"),
+		"secret " + sm("kms") + ": AccessDeniedException: Access to KMS is not allowed. The role lacks kms:Decrypt on the KMS key that encrypts it: allow it in the role's policies, or in the key's (secretsmanager:GetSecretValue as " + role + ")",
+		"fetching secret data from SSM Parameter Store in us-west-2: parameter /locked/one: AccessDeniedException: The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access. (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException). The role lacks kms:Decrypt on the KMS key that encrypts it: allow it in the role's policies, or in the key's (ssm:GetParameters as " + role + "), and the same for /locked/other",
+		"fetching secret data from SSM Parameter Store in us-west-2: invalid parameters: /absent. Check that the parameter exists in us-west-2; a name without ARN is a parameter's, and a Secrets Manager secret is referred to by its full ARN (ssm:GetParameters as " + role + ")",
+	}
+	if diff := cmp.Diff(want, all.Texts()); diff != "" {
+		t.Error(diff)
+	}
+	if (inject.Errors{all[6]}).Denied() {
+		t.Error("absence is taken for a denial")
 	}
 }
 

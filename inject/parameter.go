@@ -54,7 +54,7 @@ func (b *batch) getParameters(ctx context.Context, refs []Ref) {
 			return
 		}
 		for _, ref := range refs {
-			b.fail(ref, getParameters, parameterError(region, err))
+			b.fail(ref, getParameters, parameterError(ref, err))
 		}
 		return
 	}

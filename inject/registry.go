@@ -17,7 +17,7 @@ import (
 // {"username": …, "password": …}. The error is an *Error in ECS's words.
 func RegistryCredentials(ctx context.Context, config aws.Config, credentialsParameter string) (Credentials, error) {
 	fail := func(err error) (Credentials, error) {
-		return Credentials{}, &Error{ValueFrom: credentialsParameter, Call: getSecretValue, Err: err}
+		return Credentials{}, &Error{ValueFrom: credentialsParameter, ID: credentialsParameter, Call: getSecretValue, Err: err}
 	}
 	if credentialsParameter == "" {
 		return fail(errors.New("asm fetching authorization data: credentialsParameter is empty"))

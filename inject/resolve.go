@@ -71,7 +71,7 @@ func (b *batch) succeed(ref Ref, v Value) {
 func (b *batch) fail(ref Ref, call string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.failed[ref.ValueFrom] = &Error{ValueFrom: ref.ValueFrom, Call: call, Role: b.resolver.Role, Err: err}
+	b.failed[ref.ValueFrom] = &Error{ValueFrom: ref.ValueFrom, ID: ref.ID, Call: call, Role: b.resolver.Role, Err: err}
 }
 
 // groups gathers refs by a key, in the order in which the keys first occur, without
