@@ -123,6 +123,19 @@ func (p *program) logger(level string) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: l})), nil
 }
 
+// serverLogger is a logger whose lines, one per request, are written many at a time. Call
+// flush at the end.
+func (p *program) serverLogger(level string) (log *slog.Logger, flush func(), err error) {
+	lines := &lines{w: p.stderr}
+	buffered := *p
+	buffered.stderr = lines
+	log, err = buffered.logger(level)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slog.New(&flushing{log.Handler(), lines}), lines.flush, nil
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,13 +38,28 @@ func parseHeader(blob []byte) (header, bool) {
 	if account > 999_999_999_999 {
 		return h, false
 	}
-	h.account = fmt.Sprintf("%012d", account)
-	digits := hex.EncodeToString(blob[10:26])
+	var digits [12]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i], account = byte('0'+account%10), account/10
+	}
+	h.account = string(digits[:])
+	var text [36]byte
 	switch blob[1] {
 	case formUUID:
-		h.keyID = digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
+		from := 10
+		for i := 0; i < len(text); {
+			if i == 8 || i == 13 || i == 18 || i == 23 {
+				text[i] = '-'
+				i++
+				continue
+			}
+			hex.Encode(text[i:i+2], blob[from:from+1])
+			from, i = from+1, i+2
+		}
+		h.keyID = string(text[:])
 	case formMRK:
-		h.keyID = "mrk-" + digits
+		hex.Encode(text[copy(text[:], "mrk-"):], blob[10:26])
+		h.keyID = string(text[:])
 	default:
 		return h, false
 	}
@@ -76,7 +90,13 @@ func appendHeader(dst []byte, h header) ([]byte, error) {
 // appendContext makes one text of an encryption context, so that equal contexts, and
 // only those, have equal texts.
 func appendContext(dst []byte, context map[string]string) []byte {
-	for _, k := range slices.Sorted(maps.Keys(context)) {
+	var few [4]string
+	keys := few[:0]
+	for k := range context {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
 		for _, text := range [2]string{k, context[k]} {
 			dst = binary.BigEndian.AppendUint32(dst, uint32(len(text)))
 			dst = append(dst, text...)
@@ -96,7 +116,7 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	data := appendContext(slices.Clone(blob), context)
+	data := appendContext(append(make([]byte, 0, 512), blob...), context)
 	return m.cipher.Seal(blob, plaintext, data), nil
 }
 
@@ -112,7 +132,7 @@ func (k *key) decrypt(h header, blob []byte, context map[string]string) (plainte
 		if m.id != h.material {
 			continue
 		}
-		data := appendContext(slices.Clone(blob[:headerSize]), context)
+		data := appendContext(append(make([]byte, 0, 512), blob[:headerSize]...), context)
 		plaintext, err := m.cipher.Open(blob[headerSize:], data)
 		if err != nil {
 			return nil, "", invalidCiphertext()

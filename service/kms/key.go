@@ -46,6 +46,7 @@ type key struct {
 	Rotation    *rotation `json:",omitempty"` // nil while automatic rotation is off
 
 	compiled func() (*compiled, error)
+	text     string // the ARN, of a key that was read
 }
 
 type tag struct{ Key, Value string }
@@ -85,6 +86,7 @@ func (k *key) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*record)(k)); err != nil {
 		return err
 	}
+	k.text = keyARN(k.Region, k.Account, k.ID)
 	k.compiled = sync.OnceValues(k.compile)
 	return nil
 }
@@ -126,7 +128,12 @@ func (k *key) clone() *key {
 	return &c
 }
 
-func (k *key) arn() string { return keyARN(k.Region, k.Account, k.ID) }
+func (k *key) arn() string {
+	if k.text != "" {
+		return k.text
+	}
+	return keyARN(k.Region, k.Account, k.ID)
+}
 
 // current is the material that encrypts.
 func (k *key) current() material { return k.Materials[len(k.Materials)-1] }
@@ -318,10 +325,11 @@ func (s *Service) deleteDue(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for keys to delete: %w", err)
 	}
+	var errs []error // one that cannot be removed does not keep the others
 	for _, path := range paths {
 		if err := s.removeGone(ctx, path); err != nil {
-			return fmt.Errorf("deleting a key: %w", err)
+			errs = append(errs, fmt.Errorf("deleting a key: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -56,7 +56,11 @@ func parseRef(given, region, account string, takesAlias bool) ref {
 		return r
 	}
 	r.id = resource
-	r.arn = keyARN(region, r.account, resource)
+	if len(resource) < len(given) { // an ARN, checked above
+		r.arn = given
+	} else {
+		r.arn = keyARN(region, r.account, resource)
+	}
 	if !isKeyID(resource) {
 		r.err = notFound("Invalid keyId '%s'", given)
 	}

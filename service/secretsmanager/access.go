@@ -14,9 +14,9 @@ import (
 
 // access is what an operation wants to do with one secret.
 type access struct {
-	action      string // "secretsmanager:GetSecretValue"
-	secretID    string // as the request names it
-	conditions  map[string][]string
+	action      string              // "secretsmanager:GetSecretValue"
+	secretID    string              // as the request names it
+	conditions  map[string][]string // gets the keys of every request
 	requestTags map[string]string
 	tagKeys     []string
 
