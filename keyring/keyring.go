@@ -98,16 +98,25 @@ func readRing(ctx context.Context, under store.Store) (raw []byte, err error) {
 }
 
 func (k *Keyring) View(ctx context.Context, fn func(store.Tx) error) error {
-	return k.under.View(ctx, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
+	return k.under.View(ctx, func(under store.Tx) error { return fn(&tx{ctx: ctx, k: k, under: under}) })
 }
 
 // Look implements store.Looker.
 func (k *Keyring) Look(ctx context.Context, fn func(store.Tx) error) error {
-	return store.Look(ctx, k.under, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
+	return store.Look(ctx, k.under, func(under store.Tx) error { return fn(&tx{ctx: ctx, k: k, under: under}) })
 }
 
 func (k *Keyring) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return k.under.Update(ctx, func(under store.Tx) error { return fn(&tx{ctx, k, under}) })
+	var deleted []string
+	err := k.under.Update(ctx, func(under store.Tx) error {
+		t := &tx{ctx: ctx, k: k, under: under}
+		defer func() { deleted = t.deleted }()
+		return fn(t)
+	})
+	for _, key := range deleted { // memory too should have done with what is gone
+		k.opened.Remove(key)
+	}
+	return err
 }
 
 func (k *Keyring) Watch(ctx context.Context, prefix string) <-chan struct{} {
@@ -216,9 +225,10 @@ func associated(sealed []byte, key string) []byte {
 
 // tx is a store.Tx.
 type tx struct {
-	ctx   context.Context
-	k     *Keyring
-	under store.Tx
+	ctx     context.Context
+	k       *Keyring
+	under   store.Tx
+	deleted []string
 }
 
 func allowed(key string) error {
@@ -289,7 +299,11 @@ func (t *tx) Delete(key string) error {
 	if err := allowed(key); err != nil {
 		return err
 	}
-	return t.under.Delete(key)
+	if err := t.under.Delete(key); err != nil {
+		return err
+	}
+	t.deleted = append(t.deleted, key)
+	return nil
 }
 
 func (t *tx) Scan(prefix, after string) iter.Seq2[store.Entry, error] {

@@ -65,11 +65,12 @@ func (t *Table[T]) Put(tx Tx, key string, value *T) error {
 	return nil
 }
 
-// Delete removes the record at key, if there is one.
+// Delete removes the record at key, if there is one, and forgets it.
 func (t *Table[T]) Delete(tx Tx, key string) error {
 	if err := tx.Delete(key); err != nil {
 		return fmt.Errorf("deleting %s %s: %w", t.kind, key, err)
 	}
+	t.decoded.Remove(key)
 	return nil
 }
 

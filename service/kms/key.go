@@ -229,9 +229,9 @@ func (k *key) duePath() string {
 }
 
 // remove leaves nothing of the key: not its material, not its aliases.
-func (k *key) remove(tx store.Tx) error {
+func (s *Service) remove(tx store.Tx, k *key) error {
 	for _, name := range k.Aliases {
-		if err := tx.Delete(aliasPath(k.Account, k.Region, name)); err != nil {
+		if err := s.aliases.Delete(tx, aliasPath(k.Account, k.Region, name)); err != nil {
 			return err
 		}
 	}
@@ -240,7 +240,7 @@ func (k *key) remove(tx store.Tx) error {
 			return err
 		}
 	}
-	return tx.Delete(k.path())
+	return s.keys.Delete(tx, k.path())
 }
 
 // change replaces the stored key by what fn makes of a copy, and returns it. Its error
@@ -298,7 +298,7 @@ func (s *Service) removeGone(ctx context.Context, path string) error {
 		if err != nil || !k.gone(s.now()) {
 			return err
 		}
-		return k.remove(tx)
+		return s.remove(tx, k)
 	})
 }
 
