@@ -251,13 +251,30 @@ func (e *Engine) Close() error {
 	return e.shim.Close()
 }
 
+// reportPatience is how long Shutdown waits for a control plane to hear of the end of tasks.
+const reportPatience = 5 * time.Second
+
 // Shutdown stops all tasks in order and then closes.
 func (e *Engine) Shutdown(reason string) error {
 	for _, t := range e.all() {
 		t.stopTask(reason, types.TaskStopCodeUserInitiated)
 	}
-	for _, t := range e.all() {
-		<-t.over
+	all := e.all()
+	for _, t := range all {
+		<-t.ended
+	}
+	// That nothing is left is one thing, that the control plane heard of it another: it may
+	// be away for good.
+	patience := time.NewTimer(reportPatience)
+	defer patience.Stop()
+	for _, t := range all {
+		select {
+		case <-t.over:
+			continue
+		case <-patience.C:
+			e.log.Warn("the control plane did not take the last reports")
+		}
+		break
 	}
 	if err := e.Close(); err != nil {
 		return err

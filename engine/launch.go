@@ -42,7 +42,7 @@ func (t *task) prepare() error {
 
 func (t *task) preparePause() error {
 	e := t.engine
-	ctx, cancel := context.WithTimeout(t.effort, createTimeout)
+	ctx, cancel := context.WithTimeout(t.ctx, createTimeout) // as in create
 	defer cancel()
 	made, err := e.docker.List(ctx, map[string]string{labelEngine: e.Name, labelTask: t.work.ARN, labelContainer: pauseName})
 	if err != nil {
@@ -170,10 +170,10 @@ func (t *task) fetch(ref string, def types.ContainerDefinition) error {
 		hint = "The registry refused the credentials of " + aws.ToString(def.RepositoryCredentials.CredentialsParameter) + ". "
 	case strings.Contains(text, "unauthorized") || strings.Contains(text, "no basic auth"):
 		hint = "The registry wants credentials; container " + aws.ToString(def.Name) + " has no repositoryCredentials. "
-	case permanent(err):
-		hint = "The task can’t pull the image. Check whether the image exists. "
 	case strings.Contains(text, "request canceled while waiting for connection") || strings.Contains(text, "no such host") || strings.Contains(text, "connection refused") || strings.Contains(text, "i/o timeout"):
 		hint = "The task can’t pull the image. Check your network configuration. "
+	case permanent(err):
+		hint = "The task can’t pull the image. Check whether the image exists. "
 	}
 	return fmt.Errorf("CannotPullContainerError: %s%s: %w", hint, ref, err)
 }
@@ -193,7 +193,8 @@ func permanent(err error) bool {
 func (t *task) create(i int) (id string, err error) {
 	e, def := t.engine, t.defs[i]
 	name := aws.ToString(def.Name)
-	ctx, cancel := context.WithTimeout(t.effort, createTimeout)
+	// Not t.effort: a request that is given up may still make a container, after cleanup looked.
+	ctx, cancel := context.WithTimeout(t.ctx, createTimeout)
 	defer cancel()
 
 	t.mu.Lock()

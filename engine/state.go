@@ -65,6 +65,7 @@ type container struct {
 	id        string // Docker's
 	digest    string // of its image
 	started   time.Time
+	ended     time.Time // of its last run
 	exitCode  *int32
 	health    types.HealthStatus
 	reason    string // ErrorName: text
@@ -220,7 +221,7 @@ func (s *state) apply(e event) {
 			c.restarts++
 			return
 		}
-		c.phase, c.exitCode, c.oom = stopped, &e.exitCode, e.oom
+		c.phase, c.exitCode, c.oom, c.ended = stopped, &e.exitCode, e.oom, e.at
 		if e.oom {
 			c.reason = "OutOfMemoryError: Container killed due to memory usage"
 		} else if e.reason != "" {

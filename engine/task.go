@@ -78,6 +78,7 @@ type ContainerReport struct {
 	ID        string // Docker's
 	Digest    string // of the image
 	ExitCode  *int32 // nil: it never ran
+	Ended     time.Time
 	Reason    string
 	Health    types.HealthStatus // empty: no health check
 	Restarts  int
@@ -245,7 +246,7 @@ func (t *task) describe() Report {
 	defer t.mu.Unlock()
 	for _, c := range s.containers {
 		out := ContainerReport{
-			Name: c.name, Essential: c.essential, ID: c.id, Digest: c.digest, ExitCode: c.exitCode, Reason: clip(c.reason),
+			Name: c.name, Essential: c.essential, ID: c.id, Digest: c.digest, ExitCode: c.exitCode, Ended: c.ended, Reason: clip(c.reason),
 			Health: c.healthOf(), Restarts: c.restarts, Ports: c.ports,
 		}
 		switch {

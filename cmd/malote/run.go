@@ -79,7 +79,10 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 	registered := make(chan string, 1)
 	name := "run-" + strings.ToLower(rand.Text())[:8]
 	dir := filepath.Join(c.RuntimeDir, name)
-	defer os.RemoveAll(dir)
+	defer func() {
+		os.RemoveAll(dir)
+		os.Remove(c.RuntimeDir) // unless somebody else is in there
+	}()
 	e, err := c.engine(engine.Config{
 		AWS: c.instance(way, name), Cluster: c.Cluster, Name: name, Dir: dir, API: api, StopOnExit: true,
 		Output: out.line, Log: log,
@@ -288,24 +291,22 @@ func (c *runCommand) status(p *program, report engine.Report) error {
 	if report.StopCode == types.TaskStopCodeTaskFailedToStart {
 		fmt.Fprintf(p.stderr, "malote: the task failed to start: %s\n", report.Reason)
 	}
-	// The first essential container that ended decides; a failure outranks a success.
-	status, ran := 0, false
-	for _, container := range report.Containers {
-		if container.Reason != "" {
+	var first *engine.ContainerReport
+	for i := range report.Containers {
+		container := &report.Containers[i]
+		if container.Reason != "" && !strings.Contains(report.Reason, container.Reason) {
 			fmt.Fprintf(p.stderr, "malote: container %s: %s\n", container.Name, container.Reason)
 		}
-		if container.Essential && container.ExitCode != nil {
-			ran = true
-			if status == 0 {
-				status = int(*container.ExitCode)
-			}
+		// The others were stopped on its account.
+		if container.Essential && container.ExitCode != nil && (first == nil || container.Ended.Before(first.Ended)) {
+			first = container
 		}
 	}
 	switch {
-	case report.StopCode == types.TaskStopCodeTaskFailedToStart && status == 0, !ran:
+	case report.StopCode == types.TaskStopCodeTaskFailedToStart, first == nil:
 		return exitStatus(exitOurs)
-	case status != 0:
-		return exitStatus(status)
+	case *first.ExitCode != 0:
+		return exitStatus(*first.ExitCode)
 	}
 	return nil
 }

@@ -1,0 +1,67 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/malote/malote/engine"
+	"github.com/malote/malote/engine/enginetest"
+)
+
+// severable is a way to the control plane that can be cut.
+type severable struct {
+	aws.HTTPClient
+	cut atomic.Bool
+}
+
+func (s *severable) Do(r *http.Request) (*http.Response, error) {
+	if s.cut.Load() {
+		return nil, errors.New("the control plane is gone")
+	}
+	return s.HTTPClient.Do(r)
+}
+
+// Who presses Ctrl-C is not made to wait for a control plane that never comes back.
+func TestTheEndDoesNotWaitForALostControlPlane(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	way := &severable{HTTPClient: c.config.AWS.HTTPClient}
+	c.config.AWS.HTTPClient, c.config.StopOnExit = way, true
+	registered := make(chan string, 8)
+	c.config.Registered = func(arn string) { registered <- arn }
+	e, err := engine.New(c.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	<-registered
+	arn := c.runTask("", container("app", c.image(enginetest.Image{}), "sleep"))
+	c.until(arn, "RUNNING")
+
+	way.cut.Store(true)
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the engine does not end")
+	}
+	if left := c.containers(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	// What it could not tell, the next engine does.
+	way.cut.Store(false)
+	c.listen()
+	c.until(arn, "STOPPED")
+}
