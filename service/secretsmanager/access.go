@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/malote/malote/authz"
@@ -25,7 +27,8 @@ type access struct {
 }
 
 // authorizedSecret finds the secret that a names and asks whether the caller may do that
-// with it. Those who may not learn nothing of whether it exists.
+// with it. A denial comes before any word on whether it exists; as on AWS, one to somebody
+// of the secret's own account names the ARN of what exists, and what was sent otherwise.
 func (s *Service) authorizedSecret(ctx context.Context, a access) (*secret, error) {
 	request := caller.From(ctx)
 	id := parseSecretID(a.secretID, request.Region, request.Principal.Account)
@@ -87,8 +90,12 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	}
 	conditions["secretsmanager:SecretId"] = []string{x.arn}
 	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
+	named := ""
+	if x.Account != caller.From(ctx).Principal.Account {
+		named = a.secretID // a stranger does not learn the ARN, and with it that there is one
+	}
 	return s.authz.Authorize(ctx, &authz.Access{
-		Action: a.action, Resource: x.arn, Account: x.Account,
+		Action: a.action, Resource: x.arn, Account: x.Account, Named: named,
 		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
 		Conditions: conditions, Policy: source, Kind: policy.Resource,
 	})
@@ -104,9 +111,51 @@ var errMoved = errors.New("secretsmanager: the secret changed meanwhile")
 
 const attempts = 10
 
+// sameRights reports whether x gives everybody the rights that y gives.
+func (x *secret) sameRights(y *secret) bool {
+	return x.Policy.Text == y.Policy.Text && maps.Equal(x.Policy.IDs, y.Policy.IDs) && slices.Equal(x.Tags, y.Tags)
+}
+
+// again reads x once more, and asks once more whether the caller may do what a says when
+// x's policy or tags are others by now.
+func (s *Service) again(ctx context.Context, a access, x *secret) (*secret, error) {
+	now, err := s.find(ctx, secretID{account: x.Account, name: x.Name, suffix: x.Suffix}, x.Region, nil)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, secretNotFound()
+	case err != nil:
+		return nil, err
+	case now.sameRights(x):
+		return now, nil
+	}
+	return now, s.authorizeSecret(ctx, a, now)
+}
+
 // change replaces the stored secret by what fn makes of a copy, and returns it. When the
-// secret has gone, or another has taken its name, it is not found.
-func (s *Service) change(ctx context.Context, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
+// secret has gone, or another has taken its name, it is not found. The caller was allowed
+// a on x, and is asked about again if x's policy or tags are others by now.
+func (s *Service) change(ctx context.Context, a access, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
+	for range attempts {
+		changed, err := s.changeAnyway(ctx, x, func(tx store.Tx, now *secret) error {
+			if !now.sameRights(x) {
+				return errRights
+			}
+			return fn(tx, now)
+		})
+		if !errors.Is(err, errRights) {
+			return changed, err
+		}
+		if x, err = s.again(ctx, a, x); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("changing secret %s: %w", x.Name, errRights)
+}
+
+var errRights = errors.New("secretsmanager: the secret's policy or tags changed meanwhile")
+
+// changeAnyway is change on nobody's behalf.
+func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
 	var changed *secret
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		now, err := s.secrets.Get(tx, x.path())

@@ -175,26 +175,24 @@ func keyConditions(keyID *string) map[string][]string {
 	return conditions
 }
 
-// putVersion gives x a version called token with value p and stages on it (AWSCURRENT if
-// there are none), and does more to x in the same transaction. A version called token
-// that has the value already is left as it is.
-func (s *Service) putVersion(ctx context.Context, x *secret, token string, p *plain, stages []string, more func(tx store.Tx, x *secret) error) (*secret, error) {
+// putVersion gives x, on which the caller was allowed a, a version called token with value
+// p and stages on it (AWSCURRENT if there are none). A version called token that has the
+// value already is left as it is.
+func (s *Service) putVersion(ctx context.Context, a access, x *secret, token string, p *plain, stages []string) (*secret, error) {
 	for range attempts {
-		changed, err := s.tryPutVersion(ctx, x, token, p, stages, more)
+		changed, err := s.tryPutVersion(ctx, a, x, token, p, stages, nil)
 		if !errors.Is(err, errMoved) {
 			return changed, err
 		}
-		if x, err = s.find(ctx, secretID{account: x.Account, name: x.Name, suffix: x.Suffix}, x.Region, nil); err != nil {
-			if errors.Is(err, store.ErrNotFound) {
-				return nil, secretNotFound()
-			}
+		if x, err = s.again(ctx, a, x); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("putting a value into secret %s: %w", x.Name, errMoved)
 }
 
-func (s *Service) tryPutVersion(ctx context.Context, x *secret, token string, p *plain, stages []string, more func(tx store.Tx, x *secret) error) (*secret, error) {
+// tryPutVersion is an attempt of putVersion; it does more to x in the same transaction.
+func (s *Service) tryPutVersion(ctx context.Context, a access, x *secret, token string, p *plain, stages []string, more func(tx store.Tx, x *secret) error) (*secret, error) {
 	if v := x.version(token); v != nil && v.Key != "" {
 		same, err := s.holds(ctx, x, v, p)
 		switch {
@@ -207,7 +205,7 @@ func (s *Service) tryPutVersion(ctx context.Context, x *secret, token string, p 
 		case more == nil:
 			return x, nil
 		}
-		return s.change(ctx, x, more)
+		return s.change(ctx, a, x, more)
 	}
 
 	target := x
@@ -223,7 +221,7 @@ func (s *Service) tryPutVersion(ctx context.Context, x *secret, token string, p 
 	if err != nil {
 		return nil, err
 	}
-	return s.change(ctx, x, func(tx store.Tx, now *secret) error {
+	return s.change(ctx, a, x, func(tx store.Tx, now *secret) error {
 		if err := now.active(); err != nil {
 			return err
 		}

@@ -29,7 +29,8 @@ func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSec
 	if in.RecoveryWindowInDays != nil {
 		conditions["secretsmanager:RecoveryWindowInDays"] = intCondition(*in.RecoveryWindowInDays)
 	}
-	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:DeleteSecret", secretID: *in.SecretId, conditions: conditions})
+	a := access{action: "secretsmanager:DeleteSecret", secretID: *in.SecretId, conditions: conditions}
+	x, err := s.authorizedSecret(ctx, a)
 	days := int64(maxWindowDays)
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
@@ -45,10 +46,10 @@ func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSec
 	case err != nil:
 		return deletedNothing(ctx, *in.SecretId, s.timestamp()), nil
 	case force:
-		return s.deleteNow(ctx, x)
+		return s.deleteNow(ctx, a, x)
 	}
 
-	x, err = s.change(ctx, x, func(tx store.Tx, x *secret) error {
+	x, err = s.change(ctx, a, x, func(tx store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}
@@ -62,14 +63,43 @@ func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSec
 }
 
 // deleteNow has the secret's deletion fall due, and does it.
-func (s *Service) deleteNow(ctx context.Context, x *secret) (*secretsmanager.DeleteSecretOutput, error) {
-	err := s.store.Update(ctx, func(tx store.Tx) error {
+func (s *Service) deleteNow(ctx context.Context, a access, x *secret) (*secretsmanager.DeleteSecretOutput, error) {
+	err := errRights
+	for range attempts {
+		if err = s.fallDue(ctx, x); !errors.Is(err, errRights) {
+			break
+		}
+		var now *secret
+		missing := new(types.ResourceNotFoundException)
+		switch now, err = s.again(ctx, a, x); {
+		case errors.As(err, &missing):
+			return deletedNothing(ctx, x.arn, s.timestamp()), nil
+		case err != nil:
+			return nil, err
+		}
+		x = now
+	}
+	if err == nil {
+		err = s.purge(ctx, x.path())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(s.timestamp())}, nil
+}
+
+// fallDue has x's deletion fall due, and does it at once if one transaction has room.
+func (s *Service) fallDue(ctx context.Context, x *secret) error {
+	return s.store.Update(ctx, func(tx store.Tx) error {
 		now, err := s.secrets.Get(tx, x.path())
 		if errors.Is(err, store.ErrNotFound) || err == nil && now.Suffix != x.Suffix {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if !now.sameRights(x) {
+			return errRights
 		}
 		if len(now.Versions) <= maxAtOnce {
 			_, err := s.remove(tx, now)
@@ -87,13 +117,6 @@ func (s *Service) deleteNow(ctx context.Context, x *secret) (*secretsmanager.Del
 		}
 		return s.secrets.Put(tx, due.path(), due)
 	})
-	if err == nil {
-		err = s.purge(ctx, x.path())
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(s.timestamp())}, nil
 }
 
 // deletedNothing answers for a secret that was not there, with an ARN made up for it, as
@@ -111,11 +134,12 @@ func deletedNothing(ctx context.Context, given string, now time.Time) *secretsma
 
 // RestoreSecret takes back DeleteSecret. To an active secret it does nothing.
 func (s *Service) RestoreSecret(ctx context.Context, in *secretsmanager.RestoreSecretInput) (*secretsmanager.RestoreSecretOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:RestoreSecret", secretID: *in.SecretId})
+	a := access{action: "secretsmanager:RestoreSecret", secretID: *in.SecretId}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	x, err = s.change(ctx, x, func(tx store.Tx, x *secret) error {
+	x, err = s.change(ctx, a, x, func(tx store.Tx, x *secret) error {
 		if x.Deletion.IsZero() {
 			return nil
 		}

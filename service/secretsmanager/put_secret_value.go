@@ -9,7 +9,8 @@ import (
 
 // PutSecretValue adds a version. Asked again with the same token and value it adds none.
 func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput) (*secretsmanager.PutSecretValueOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:PutSecretValue", secretID: *in.SecretId})
+	a := access{action: "secretsmanager:PutSecretValue", secretID: *in.SecretId}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecr
 		return nil, err
 	}
 
-	x, err = s.putVersion(ctx, x, *in.ClientRequestToken, p, in.VersionStages, nil)
+	x, err = s.putVersion(ctx, a, x, *in.ClientRequestToken, p, in.VersionStages)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (s *Service) storeReads(ctx context.Context) error {
 
 	var errs []error
 	for _, r := range noted {
-		_, err := s.change(ctx, r.secret, func(_ store.Tx, x *secret) error {
+		_, err := s.changeAnyway(ctx, r.secret, func(_ store.Tx, x *secret) error {
 			x.Accessed = r.day
 			for i := range x.Versions {
 				if at, ok := r.versions[x.Versions[i].ID]; ok {

@@ -38,7 +38,7 @@ func (s *Service) PutResourcePolicy(ctx context.Context, in *secretsmanager.PutR
 	case block && document.Public():
 		return nil, &types.PublicPolicyException{Message: aws.String("The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access to the secret.")}
 	}
-	x, err = s.setPolicy(ctx, x, put)
+	x, err = s.setPolicy(ctx, a, x, put)
 	if err != nil {
 		return nil, err
 	}
@@ -64,19 +64,20 @@ func (s *Service) GetResourcePolicy(ctx context.Context, in *secretsmanager.GetR
 
 // DeleteResourcePolicy takes the policy off. Without one it does nothing.
 func (s *Service) DeleteResourcePolicy(ctx context.Context, in *secretsmanager.DeleteResourcePolicyInput) (*secretsmanager.DeleteResourcePolicyOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:DeleteResourcePolicy", secretID: *in.SecretId})
+	a := access{action: "secretsmanager:DeleteResourcePolicy", secretID: *in.SecretId}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	x, err = s.setPolicy(ctx, x, attached.Policy{})
+	x, err = s.setPolicy(ctx, a, x, attached.Policy{})
 	if err != nil {
 		return nil, err
 	}
 	return &secretsmanager.DeleteResourcePolicyOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name)}, nil
 }
 
-func (s *Service) setPolicy(ctx context.Context, x *secret, put attached.Policy) (*secret, error) {
-	return s.change(ctx, x, func(_ store.Tx, x *secret) error {
+func (s *Service) setPolicy(ctx context.Context, a access, x *secret, put attached.Policy) (*secret, error) {
+	return s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}

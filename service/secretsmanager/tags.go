@@ -17,13 +17,12 @@ const maxTags = 50
 
 // TagResource adds tags to a secret and replaces those with the same key.
 func (s *Service) TagResource(ctx context.Context, in *secretsmanager.TagResourceInput) (*secretsmanager.TagResourceOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{
-		action: "secretsmanager:TagResource", secretID: *in.SecretId, requestTags: requestTags(in.Tags),
-	})
+	a := access{action: "secretsmanager:TagResource", secretID: *in.SecretId, requestTags: requestTags(in.Tags)}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, x, func(_ store.Tx, x *secret) error {
+	_, err = s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}
@@ -41,11 +40,12 @@ func (s *Service) TagResource(ctx context.Context, in *secretsmanager.TagResourc
 
 // UntagResource removes tags. Keys that the secret does not have are ignored.
 func (s *Service) UntagResource(ctx context.Context, in *secretsmanager.UntagResourceInput) (*secretsmanager.UntagResourceOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:UntagResource", secretID: *in.SecretId, tagKeys: in.TagKeys})
+	a := access{action: "secretsmanager:UntagResource", secretID: *in.SecretId, tagKeys: in.TagKeys}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, x, func(_ store.Tx, x *secret) error {
+	_, err = s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}

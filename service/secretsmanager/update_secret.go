@@ -44,7 +44,7 @@ func (s *Service) UpdateSecret(ctx context.Context, in *secretsmanager.UpdateSec
 	}
 
 	for range attempts {
-		changed, err := s.updateSecret(ctx, x, in, p)
+		changed, err := s.updateSecret(ctx, a, x, in, p)
 		if err == nil {
 			out := &secretsmanager.UpdateSecretOutput{ARN: aws.String(changed.arn), Name: aws.String(changed.Name)}
 			if p != nil {
@@ -55,18 +55,14 @@ func (s *Service) UpdateSecret(ctx context.Context, in *secretsmanager.UpdateSec
 		if !errors.Is(err, errMoved) {
 			return nil, err
 		}
-		x, err = s.find(ctx, secretID{account: x.Account, name: x.Name, suffix: x.Suffix}, x.Region, nil)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, secretNotFound()
-		}
-		if err != nil {
+		if x, err = s.again(ctx, a, x); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("updating secret %s: %w", x.Name, errMoved)
 }
 
-func (s *Service) updateSecret(ctx context.Context, x *secret, in *secretsmanager.UpdateSecretInput, p *plain) (*secret, error) {
+func (s *Service) updateSecret(ctx context.Context, a access, x *secret, in *secretsmanager.UpdateSecretInput, p *plain) (*secret, error) {
 	// The target is what x is to be, for sealing under the right key.
 	target := x.clone()
 	if in.KmsKeyId != nil {
@@ -93,7 +89,12 @@ func (s *Service) updateSecret(ctx context.Context, x *secret, in *secretsmanage
 		if in.Description != nil {
 			now.Description = *in.Description
 		}
-		now.KmsKeyID = target.KmsKeyID
+		if in.KmsKeyId != nil {
+			if tx != nil && now.KmsKeyID != x.KmsKeyID {
+				return errMoved
+			}
+			now.KmsKeyID = target.KmsKeyID
+		}
 		now.Changed = s.timestamp()
 		if tx == nil {
 			return nil
@@ -101,18 +102,11 @@ func (s *Service) updateSecret(ctx context.Context, x *secret, in *secretsmanage
 		return s.putRewrapped(tx, now, moved)
 	}
 	if p == nil {
-		return s.change(ctx, x, func(tx store.Tx, now *secret) error {
-			if in.KmsKeyId == nil {
-				target.KmsKeyID = now.KmsKeyID
-			} else if now.KmsKeyID != x.KmsKeyID {
-				return errMoved
-			}
-			return more(tx, now)
-		})
+		return s.change(ctx, a, x, more)
 	}
 	// putVersion would begin again from a secret whose key is another by then; here the
 	// whole update does.
-	return s.tryPutVersion(ctx, x, *in.ClientRequestToken, p, nil, more)
+	return s.tryPutVersion(ctx, a, x, *in.ClientRequestToken, p, nil, more)
 }
 
 // rewrapped is a version whose data key was wrapped anew, and what it was before.

@@ -71,14 +71,15 @@ func (s *Service) ListSecretVersionIds(ctx context.Context, in *secretsmanager.L
 // UpdateSecretVersionStage moves a staging label between versions, puts it on one or
 // takes it off one.
 func (s *Service) UpdateSecretVersionStage(ctx context.Context, in *secretsmanager.UpdateSecretVersionStageInput) (*secretsmanager.UpdateSecretVersionStageOutput, error) {
-	x, err := s.authorizedSecret(ctx, access{
+	a := access{
 		action: "secretsmanager:UpdateSecretVersionStage", secretID: *in.SecretId,
 		conditions: map[string][]string{"secretsmanager:VersionStage": {*in.VersionStage}},
-	})
+	}
+	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	x, err = s.change(ctx, x, func(_ store.Tx, x *secret) error {
+	x, err = s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
 		}
