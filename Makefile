@@ -15,19 +15,19 @@ build:
 
 demo: build
 	.ci/need docker registry
-	go run ./examples/shop
+	go run ./examples/shop; status=$$?; .ci/need stop; exit $$status
 
 test: build
 	.ci/need docker etcd registry race
-	go test -timeout 15m $(TESTFLAGS) ./...
+	go test -race -timeout 15m $(TESTFLAGS) ./...; status=$$?; .ci/need stop; exit $$status
 
 clients: build
 	.ci/need docker
-	go test -count=1 -timeout 15m -tags clients $(TESTFLAGS) ./test/clients/...
+	go test -count=1 -timeout 15m -tags clients $(TESTFLAGS) ./test/clients/...; status=$$?; .ci/need stop; exit $$status
 
 bench: build
-	.ci/need docker
-	go run ./bench
+	.ci/need docker etcd
+	go run ./bench; status=$$?; .ci/need stop; exit $$status
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
