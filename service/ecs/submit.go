@@ -133,13 +133,18 @@ func (t *task) report(name, status string, exitCode *int32, reason, runtimeID, d
 	}
 }
 
-// shorten keeps a reason within what the API lets one be.
+// shorten keeps a reason within what the API lets one be. It ends after a word: half an ARN
+// could be taken for a whole one.
 func shorten(reason string) string {
-	const most = 1024
+	const most, more = 1024, " …"
 	if len(reason) <= most {
 		return reason
 	}
-	return strings.ToValidUTF8(reason[:most], "")
+	reason = reason[:most-len(more)]
+	if i := strings.LastIndexByte(reason, ' '); i > 0 {
+		reason = reason[:i]
+	}
+	return strings.ToValidUTF8(reason, "") + more
 }
 
 const essentialExited = "Essential container in task exited"
