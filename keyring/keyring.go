@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/malote/malote/internal/recent"
 	"github.com/malote/malote/internal/xaes"
@@ -248,19 +249,29 @@ func (t *tx) Get(key string) ([]byte, error) {
 
 // Peek implements store.Peeker.
 func (t *tx) Peek(key string) ([]byte, error) {
-	if err := allowed(key); err != nil {
-		return nil, err
-	}
-	sealed, err := store.Peek(t.under, key)
-	if err != nil {
-		return nil, err
-	}
-	return t.open(key, sealed)
+	plain, _, err := t.PeekKeepable(key)
+	return plain, err
 }
 
-// open does not keep sealed. The bytes it returns are shared.
-func (t *tx) open(key string, sealed []byte) ([]byte, error) {
+// PeekKeepable implements store.KeepablePeeker: what was opened is never changed.
+func (t *tx) PeekKeepable(key string) ([]byte, bool, error) {
+	if err := allowed(key); err != nil {
+		return nil, false, err
+	}
+	sealed, keepable, err := store.PeekKeepable(t.under, key)
+	if err != nil {
+		return nil, false, err
+	}
+	plain, err := t.open(key, sealed, keepable)
+	return plain, err == nil, err
+}
+
+// open does not keep sealed unless it may. The bytes it returns are shared.
+func (t *tx) open(key string, sealed []byte, keepable bool) ([]byte, error) {
 	if known, ok := t.k.opened.Get(key); ok && bytes.Equal(known.sealed, sealed) {
+		if keepable && unsafe.SliceData(known.sealed) != unsafe.SliceData(sealed) {
+			t.remember(key, sealed, known.plain) // one copy less, and equal at a glance
+		}
 		return known.plain, nil
 	}
 	if len(sealed) < Overhead || sealed[0] != valueFormat {
@@ -274,7 +285,10 @@ func (t *tx) open(key string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the value at %q was changed or is another key's: %w", key, err)
 	}
-	t.remember(key, bytes.Clone(sealed), plain)
+	if !keepable {
+		sealed = bytes.Clone(sealed)
+	}
+	t.remember(key, sealed, plain)
 	return plain, nil
 }
 
@@ -316,7 +330,7 @@ func (t *tx) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
 			if strings.HasPrefix(e.Key, reserved) {
 				continue
 			}
-			plain, err := t.open(e.Key, e.Value)
+			plain, err := t.open(e.Key, e.Value, false)
 			if err != nil {
 				yield(store.Entry{}, err)
 				return

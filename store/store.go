@@ -69,6 +69,22 @@ func Peek(tx Tx, key string) ([]byte, error) {
 	return tx.Get(key)
 }
 
+// KeepablePeeker is what a Tx may be besides. PeekKeepable is Peek, and says whether the
+// bytes stay for ever, so that a layer that remembers them needs no copy, and finds them
+// the same next time without comparing.
+type KeepablePeeker interface {
+	PeekKeepable(key string) (value []byte, keepable bool, err error)
+}
+
+// PeekKeepable is tx.PeekKeepable where there is one, else Peek.
+func PeekKeepable(tx Tx, key string) (value []byte, keepable bool, err error) {
+	if p, ok := tx.(KeepablePeeker); ok {
+		return p.PeekKeepable(key)
+	}
+	value, err = Peek(tx, key)
+	return value, false, err
+}
+
 // Looker is what a Store may be besides. Look is View for functions that only read keys
 // they know, and that may be called again, as Update's: a store that remembers what it
 // read lately can then do without a transaction of its own.

@@ -43,14 +43,14 @@ func NewTable[T any](kind string) *Table[T] {
 
 // Get returns the record at key, which must not be changed, or ErrNotFound.
 func (t *Table[T]) Get(tx Tx, key string) (*T, error) {
-	raw, err := Peek(tx, key)
+	raw, keepable, err := PeekKeepable(tx, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s %s: %w", t.kind, key, err)
 	}
-	return t.decode(key, raw)
+	return t.decode(key, raw, keepable)
 }
 
 // Put writes the record at key, whether there was one or not.
@@ -84,7 +84,7 @@ func (t *Table[T]) Scan(tx Tx, prefix, after string) iter.Seq2[Row[T], error] {
 				yield(Row[T]{}, fmt.Errorf("scanning %s %s: %w", t.kind, prefix, err))
 				return
 			}
-			value, err := t.decode(e.Key, e.Value)
+			value, err := t.decode(e.Key, e.Value, false)
 			if err != nil {
 				yield(Row[T]{}, err)
 				return
@@ -96,8 +96,8 @@ func (t *Table[T]) Scan(tx Tx, prefix, after string) iter.Seq2[Row[T], error] {
 	}
 }
 
-// decode does not keep raw, which may be gone after the transaction. An error does not quote the value: it may be secret.
-func (t *Table[T]) decode(key string, raw []byte) (*T, error) {
+// decode keeps raw only if it may: else it may be gone after the transaction. An error does not quote the value: it may be secret.
+func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
 	if known, ok := t.decoded.Get(key); ok && bytes.Equal(known.raw, raw) {
 		return known.value, nil
 	}
@@ -108,6 +108,9 @@ func (t *Table[T]) decode(key string, raw []byte) (*T, error) {
 	if err := json.Unmarshal(raw[1:], value); err != nil {
 		return nil, fmt.Errorf("reading %s %s: damaged record (%T)", t.kind, key, err)
 	}
-	t.decoded.Put(key, record[T]{bytes.Clone(raw), value}, 3*len(raw))
+	if !keepable {
+		raw = bytes.Clone(raw)
+	}
+	t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
 	return value, nil
 }

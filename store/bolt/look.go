@@ -48,17 +48,19 @@ func (k *known) changed() {
 	k.mu.Unlock()
 }
 
-// put remembers a value that was read in a transaction begun at a revision.
-func (k *known) put(key string, value []byte, revision uint64) {
-	if revision%2 != 0 || k.revision.Load() != revision {
-		return
-	}
+// put remembers a value that was read in a transaction begun at a revision, if that is
+// still the present one, and returns its own copy.
+func (k *known) put(key string, value []byte, revision uint64) []byte {
 	value = bytes.Clone(value)
+	if revision%2 != 0 {
+		return value
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.revision.Load() == revision {
 		k.values.Put(key, value, len(value))
 	}
+	return value
 }
 
 // Look implements store.Looker. While all that fn reads is known, bolt is not asked.
@@ -110,8 +112,14 @@ func (l *look) run(fn func(store.Tx) error) error {
 }
 
 func (l *look) Get(key string) ([]byte, error) {
+	value, _, err := l.GetKeepable(key)
+	return value, err
+}
+
+// GetKeepable is Get. What it returns is known's, and never changed.
+func (l *look) GetKeepable(key string) ([]byte, bool, error) {
 	if l.torn {
-		return nil, errTorn
+		return nil, false, errTorn
 	}
 	if l.tx == nil {
 		if l.n < len(l.given) {
@@ -119,18 +127,18 @@ func (l *look) Get(key string) ([]byte, error) {
 			if ok && l.s.known.revision.Load() == l.revision {
 				l.given[l.n] = entry{key, value}
 				l.n++
-				return value, nil
+				return value, true, nil
 			}
 		}
 		if err := l.begin(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	value, err := state{l.bucket}.Get(key)
-	if err == nil {
-		l.s.known.put(key, value, l.begun)
+	if err != nil {
+		return nil, false, err
 	}
-	return value, err
+	return l.s.known.put(key, value, l.begun), true, nil
 }
 
 func (l *look) Scan(prefix, after string) iter.Seq2[store.Entry, error] {

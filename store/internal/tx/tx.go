@@ -68,20 +68,35 @@ func (t *Tx) Get(key string) ([]byte, error) {
 
 // Peek implements store.Peeker.
 func (t *Tx) Peek(key string) ([]byte, error) {
+	value, _, err := t.PeekKeepable(key)
+	return value, err
+}
+
+// PeekKeepable implements store.KeepablePeeker.
+func (t *Tx) PeekKeepable(key string) (value []byte, keepable bool, err error) {
 	if t.done {
-		return nil, store.ErrTxDone
+		return nil, false, store.ErrTxDone
 	}
 	if err := store.CheckKey(key); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	value, written := t.writes[key]
 	switch {
 	case !written:
-		return t.base.Get(key)
+		if k, ok := t.base.(keeper); ok {
+			return k.GetKeepable(key)
+		}
+		value, err = t.base.Get(key)
+		return value, false, err
 	case value == nil:
-		return nil, store.ErrNotFound
+		return nil, false, store.ErrNotFound
 	}
-	return value, nil
+	return value, false, nil
+}
+
+// keeper is what a Base may be besides; see store.KeepablePeeker.
+type keeper interface {
+	GetKeepable(key string) (value []byte, keepable bool, err error)
 }
 
 func (t *Tx) Put(key string, value []byte) error {
