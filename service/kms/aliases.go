@@ -27,7 +27,7 @@ func (s *Service) CreateAlias(ctx context.Context, in *kms.CreateAliasInput) (*k
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, target, func(tx store.Tx, k *key) error {
+	_, err = s.change(ctx, use{action: "kms:CreateAlias"}, target, func(tx store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -53,15 +53,32 @@ func (s *Service) CreateAlias(ctx context.Context, in *kms.CreateAliasInput) (*k
 // UpdateAlias makes a name refer to another key. The caller needs kms:UpdateAlias on the
 // alias, on the key that it named and on the key that it is to name.
 func (s *Service) UpdateAlias(ctx context.Context, in *kms.UpdateAliasInput) (*kms.UpdateAliasOutput, error) {
+	if err := s.asOften(func() error { return s.updateAlias(ctx, in) }); err != nil {
+		return nil, err
+	}
+	return &kms.UpdateAliasOutput{}, nil
+}
+
+// asOften does what rests on the rights of several keys, again when one's changed meanwhile.
+func (s *Service) asOften(do func() error) error {
+	for range attempts {
+		if err := do(); !errors.Is(err, errRights) {
+			return err
+		}
+	}
+	return errRights
+}
+
+func (s *Service) updateAlias(ctx context.Context, in *kms.UpdateAliasInput) error {
 	old, err := s.authorizedOldAlias(ctx, "kms:UpdateAlias", *in.AliasName)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	target, err := s.authorizedTarget(ctx, "kms:UpdateAlias", *in.AliasName, *in.TargetKeyId)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, err = s.change(ctx, target, func(tx store.Tx, k *key) error {
+	_, err = s.change(ctx, use{action: "kms:UpdateAlias"}, target, func(tx store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -81,23 +98,27 @@ func (s *Service) UpdateAlias(ctx context.Context, in *kms.UpdateAliasInput) (*k
 		updated.KeyID, updated.Updated = k.ID, s.now()
 		return s.aliases.Put(tx, aliasPath(k.Account, k.Region, *in.AliasName), &updated)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &kms.UpdateAliasOutput{}, nil
+	return err
 }
 
 // DeleteAlias takes a name away. The caller needs kms:DeleteAlias on the alias and on its
 // key, whatever state that is in.
 func (s *Service) DeleteAlias(ctx context.Context, in *kms.DeleteAliasInput) (*kms.DeleteAliasOutput, error) {
+	if err := s.asOften(func() error { return s.deleteAlias(ctx, in) }); err != nil {
+		return nil, err
+	}
+	return &kms.DeleteAliasOutput{}, nil
+}
+
+func (s *Service) deleteAlias(ctx context.Context, in *kms.DeleteAliasInput) error {
 	k, err := s.authorizedOldAlias(ctx, "kms:DeleteAlias", *in.AliasName)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := checkAliasName(*in.AliasName); err != nil {
-		return nil, err
+		return err
 	}
-	err = s.store.Update(ctx, func(tx store.Tx) error {
+	return s.store.Update(ctx, func(tx store.Tx) error {
 		if _, err := s.ownAlias(tx, k, *in.AliasName); err != nil {
 			return err
 		}
@@ -106,10 +127,6 @@ func (s *Service) DeleteAlias(ctx context.Context, in *kms.DeleteAliasInput) (*k
 		}
 		return s.aliases.Delete(tx, aliasPath(k.Account, k.Region, *in.AliasName))
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &kms.DeleteAliasOutput{}, nil
 }
 
 // ListAliases lists the aliases of the account, or those of one key.
@@ -232,11 +249,14 @@ func (s *Service) ownAlias(tx store.Tx, k *key, name string) (*alias, error) {
 	return a, err
 }
 
-// dropAlias takes name off the record of k as tx has it.
+// dropAlias takes name off the record of k as tx has it, or is errRights.
 func (s *Service) dropAlias(tx store.Tx, k *key, name string) error {
 	now, err := s.keys.Get(tx, k.path())
 	if err != nil {
 		return fmt.Errorf("reading the key of %s: %w", name, err)
+	}
+	if !now.sameRights(k) {
+		return errRights
 	}
 	changed := now.clone()
 	changed.Aliases = slices.DeleteFunc(changed.Aliases, func(n string) bool { return n == name })

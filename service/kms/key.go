@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -243,9 +244,42 @@ func (s *Service) remove(tx store.Tx, k *key) error {
 	return s.keys.Delete(tx, k.path())
 }
 
+// sameRights reports whether k gives everybody the rights that o gives.
+func (k *key) sameRights(o *key) bool {
+	return k.Policy.Text == o.Policy.Text && maps.Equal(k.Policy.IDs, o.Policy.IDs) && slices.Equal(k.Tags, o.Tags) && slices.Equal(k.Aliases, o.Aliases)
+}
+
+// errRights says that what a decision rests on changed before the write.
+var errRights = errors.New("kms: the key's policy, tags or aliases changed meanwhile")
+
+const attempts = 10
+
 // change replaces the stored key by what fn makes of a copy, and returns it. Its error
-// when the key has gone meanwhile is that there is none.
-func (s *Service) change(ctx context.Context, k *key, fn func(tx store.Tx, k *key) error) (*key, error) {
+// when the key has gone meanwhile is that there is none. The caller was allowed u on k, and
+// is asked about again if k's policy, tags or aliases are others by now.
+func (s *Service) change(ctx context.Context, u use, k *key, fn func(tx store.Tx, k *key) error) (*key, error) {
+	for range attempts {
+		var moved *key
+		changed, err := s.changeAnyway(ctx, k, func(tx store.Tx, now *key) error {
+			if moved = nil; !now.sameRights(k) {
+				moved = now
+				return errRights
+			}
+			return fn(tx, now)
+		})
+		if moved == nil || !errors.Is(err, errRights) {
+			return changed, err
+		}
+		k = moved
+		if err := s.authorizeKey(ctx, u, k, ""); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("changing key %s: %w", k.ID, errRights)
+}
+
+// changeAnyway is change on nobody's behalf.
+func (s *Service) changeAnyway(ctx context.Context, k *key, fn func(tx store.Tx, k *key) error) (*key, error) {
 	var changed *key
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		now, err := s.keys.Get(tx, k.path())
@@ -278,7 +312,7 @@ func (s *Service) settle(ctx context.Context, k *key) (*key, error) {
 		}
 		return nil, store.ErrNotFound
 	case k.rotationDue(now):
-		return s.change(ctx, k, func(_ store.Tx, k *key) error {
+		return s.changeAnyway(ctx, k, func(_ store.Tx, k *key) error {
 			if k.rotationDue(now) {
 				k.rotate(now)
 			}

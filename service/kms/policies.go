@@ -44,10 +44,11 @@ func (s *Service) GetKeyPolicy(ctx context.Context, in *kms.GetKeyPolicyInput) (
 // PutKeyPolicy replaces the policy. One that would lock the caller out is refused unless
 // the request insists.
 func (s *Service) PutKeyPolicy(ctx context.Context, in *kms.PutKeyPolicyInput) (*kms.PutKeyPolicyOutput, error) {
-	k, err := s.authorizedKey(ctx, use{
+	u := use{
 		action: "kms:PutKeyPolicy", keyID: *in.KeyId,
 		conditions: map[string][]string{"kms:BypassPolicyLockoutSafetyCheck": boolCondition(in.BypassPolicyLockoutSafetyCheck)},
-	})
+	}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (s *Service) PutKeyPolicy(ctx context.Context, in *kms.PutKeyPolicyInput) (
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		k.Policy = put
 		return nil
 	})

@@ -33,7 +33,7 @@ func (s *Service) EnableKeyRotation(ctx context.Context, in *kms.EnableKeyRotati
 	if days < minRotationDays || days > maxRotationDays {
 		return nil, validation("RotationPeriodInDays must be between %d and %d days (inclusive).", minRotationDays, maxRotationDays)
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.usable(); err != nil {
 			return err
 		}
@@ -48,11 +48,12 @@ func (s *Service) EnableKeyRotation(ctx context.Context, in *kms.EnableKeyRotati
 
 // DisableKeyRotation ends automatic rotation. Material that there is stays.
 func (s *Service) DisableKeyRotation(ctx context.Context, in *kms.DisableKeyRotationInput) (*kms.DisableKeyRotationOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:DisableKeyRotation", keyID: *in.KeyId})
+	u := use{action: "kms:DisableKeyRotation", keyID: *in.KeyId}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.usable(); err != nil {
 			return err
 		}

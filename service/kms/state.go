@@ -28,11 +28,12 @@ func (s *Service) DisableKey(ctx context.Context, in *kms.DisableKeyInput) (*kms
 }
 
 func (s *Service) setState(ctx context.Context, action, keyID string, state types.KeyState) error {
-	k, err := s.authorizedKey(ctx, use{action: action, keyID: keyID})
+	u := use{action: action, keyID: keyID}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -44,11 +45,12 @@ func (s *Service) setState(ctx context.Context, action, keyID string, state type
 
 // UpdateKeyDescription replaces a key's description.
 func (s *Service) UpdateKeyDescription(ctx context.Context, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:UpdateKeyDescription", keyID: *in.KeyId})
+	u := use{action: "kms:UpdateKeyDescription", keyID: *in.KeyId}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -83,7 +85,7 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDe
 		return nil, validation("PendingWindowInDays must be between %d and %d days (inclusive).", minWindowDays, maxWindowDays)
 	}
 
-	k, err = s.change(ctx, k, func(tx store.Tx, k *key) error {
+	k, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -101,11 +103,12 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDe
 
 // CancelKeyDeletion leaves the key disabled, whatever it was before.
 func (s *Service) CancelKeyDeletion(ctx context.Context, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:CancelKeyDeletion", keyID: *in.KeyId})
+	u := use{action: "kms:CancelKeyDeletion", keyID: *in.KeyId}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(tx store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error {
 		if k.State != types.KeyStatePendingDeletion {
 			return invalidState("%s is not pending deletion.", k.arn())
 		}

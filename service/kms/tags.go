@@ -16,11 +16,12 @@ const maxTags = 50
 
 // TagResource adds tags to a key and replaces those with the same key.
 func (s *Service) TagResource(ctx context.Context, in *kms.TagResourceInput) (*kms.TagResourceOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:TagResource", keyID: *in.KeyId, requestTags: requestTags(in.Tags)})
+	u := use{action: "kms:TagResource", keyID: *in.KeyId, requestTags: requestTags(in.Tags)}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
@@ -36,11 +37,12 @@ func (s *Service) TagResource(ctx context.Context, in *kms.TagResourceInput) (*k
 
 // UntagResource removes tags. Keys that the key does not have are ignored.
 func (s *Service) UntagResource(ctx context.Context, in *kms.UntagResourceInput) (*kms.UntagResourceOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:UntagResource", keyID: *in.KeyId, tagKeys: in.TagKeys})
+	u := use{action: "kms:UntagResource", keyID: *in.KeyId, tagKeys: in.TagKeys}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, k, func(_ store.Tx, k *key) error {
+	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
 		if err := k.notPending(); err != nil {
 			return err
 		}
