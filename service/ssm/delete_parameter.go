@@ -3,6 +3,7 @@ package ssm
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -12,10 +13,11 @@ import (
 // DeleteParameter deletes a parameter with its versions, labels and tags.
 func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterInput) (*ssm.DeleteParameterOutput, error) {
 	r := parseName(ctx, *in.Name)
-	if _, err := s.authorized(ctx, "ssm:DeleteParameter", &r); err != nil {
+	found, err := s.authorized(ctx, "ssm:DeleteParameter", &r)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.delete(ctx, &r); err != nil {
+	if err := s.delete(ctx, "ssm:DeleteParameter", &r, found.parameter); err != nil {
 		return nil, err
 	}
 	return &ssm.DeleteParameterOutput{}, nil
@@ -25,46 +27,66 @@ func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterIn
 // caller who may not delete one of them deletes none.
 func (s *Service) DeleteParameters(ctx context.Context, in *ssm.DeleteParametersInput) (*ssm.DeleteParametersOutput, error) {
 	out := &ssm.DeleteParametersOutput{DeletedParameters: []string{}, InvalidParameters: []string{}}
-	var found []ref
+	type item struct {
+		r ref
+		p *parameter
+	}
+	var found []item
 	for _, name := range in.Names {
 		r := parseName(ctx, name)
-		_, err := s.authorized(ctx, "ssm:DeleteParameters", &r)
+		x, err := s.authorized(ctx, "ssm:DeleteParameters", &r)
 		switch {
 		case isNotFound(err) || err != nil && err == r.err:
 			out.InvalidParameters = append(out.InvalidParameters, name)
 		case err != nil:
 			return nil, err
 		default:
-			found = append(found, r)
+			found = append(found, item{r, x.parameter})
 		}
 	}
-	for _, r := range found {
-		switch err := s.delete(ctx, &r); {
+	for _, f := range found {
+		switch err := s.delete(ctx, "ssm:DeleteParameters", &f.r, f.p); {
 		case isNotFound(err): // twice in one request, or deleted by another meanwhile
-			out.InvalidParameters = append(out.InvalidParameters, r.shown)
+			out.InvalidParameters = append(out.InvalidParameters, f.r.shown)
 		case err != nil:
 			return nil, err
 		default:
-			out.DeletedParameters = append(out.DeletedParameters, r.shown)
+			out.DeletedParameters = append(out.DeletedParameters, f.r.shown)
 		}
 	}
 	return out, nil
 }
 
-func (s *Service) delete(ctx context.Context, r *ref) error {
-	return s.store.Update(ctx, func(tx store.Tx) error {
-		p, err := s.parameters.Get(tx, r.key())
-		if errors.Is(err, store.ErrNotFound) {
-			return notFound()
+// delete asks again whether the caller may do action when the parameter has not the tags
+// any more that it was asked about with.
+func (s *Service) delete(ctx context.Context, action string, r *ref, was *parameter) error {
+	for range maxAttempts {
+		err := s.store.Update(ctx, func(tx store.Tx) error {
+			p, err := s.parameters.Get(tx, r.key())
+			if errors.Is(err, store.ErrNotFound) {
+				return notFound()
+			}
+			if err != nil {
+				return err
+			}
+			if !maps.Equal(p.Tags, was.Tags) {
+				return errChanged
+			}
+			for number := p.Oldest; number < p.Current.Number; number++ {
+				if err := s.versions.Delete(tx, r.versionKey(number)); err != nil {
+					return err
+				}
+			}
+			return s.parameters.Delete(tx, r.key())
+		})
+		if !errors.Is(err, errChanged) {
+			return err
 		}
+		found, err := s.authorized(ctx, action, r)
 		if err != nil {
 			return err
 		}
-		for number := p.Oldest; number < p.Current.Number; number++ {
-			if err := s.versions.Delete(tx, r.versionKey(number)); err != nil {
-				return err
-			}
-		}
-		return s.parameters.Delete(tx, r.key())
-	})
+		was = found.parameter
+	}
+	return errChanged
 }

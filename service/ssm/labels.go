@@ -21,12 +21,13 @@ func validLabel(label string) bool {
 // on another version moves; those that cannot be labels are listed apart.
 func (s *Service) LabelParameterVersion(ctx context.Context, in *ssm.LabelParameterVersionInput) (*ssm.LabelParameterVersionOutput, error) {
 	r := parseName(ctx, *in.Name)
-	if _, err := s.authorized(ctx, "ssm:LabelParameterVersion", &r); err != nil {
+	found, err := s.authorized(ctx, "ssm:LabelParameterVersion", &r)
+	if err != nil {
 		return nil, err
 	}
 
 	out := &ssm.LabelParameterVersionOutput{}
-	err := s.change(ctx, &r, func(p *parameter) error {
+	err = s.change(ctx, &r, found.parameter, func(p *parameter) error {
 		*out = ssm.LabelParameterVersionOutput{ParameterVersion: p.Current.Number, InvalidLabels: []string{}}
 		if in.ParameterVersion != nil {
 			out.ParameterVersion = *in.ParameterVersion
@@ -59,12 +60,13 @@ func (s *Service) LabelParameterVersion(ctx context.Context, in *ssm.LabelParame
 // listed apart.
 func (s *Service) UnlabelParameterVersion(ctx context.Context, in *ssm.UnlabelParameterVersionInput) (*ssm.UnlabelParameterVersionOutput, error) {
 	r := parseName(ctx, *in.Name)
-	if _, err := s.authorized(ctx, "ssm:UnlabelParameterVersion", &r); err != nil {
+	found, err := s.authorized(ctx, "ssm:UnlabelParameterVersion", &r)
+	if err != nil {
 		return nil, err
 	}
 
 	out := &ssm.UnlabelParameterVersionOutput{}
-	err := s.change(ctx, &r, func(p *parameter) error {
+	err = s.change(ctx, &r, found.parameter, func(p *parameter) error {
 		*out = ssm.UnlabelParameterVersionOutput{RemovedLabels: []string{}, InvalidLabels: []string{}}
 		if number := *in.ParameterVersion; number < p.Oldest || number > p.Current.Number {
 			return versionNotFound(number, p.Name)

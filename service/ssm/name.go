@@ -56,7 +56,7 @@ func parseRef(ctx context.Context, given string) ref {
 	if rest, isARN := strings.CutPrefix(given, "arn:"); isARN {
 		parts := strings.SplitN(rest, ":", 6)
 		r := ref{account: request.Principal.Account, region: request.Region, id: rest, err: validation(badName)}
-		if len(parts) < 5 || parts[0] != "aws" || parts[1] != "ssm" || !strings.HasPrefix(parts[4], "parameter/") {
+		if len(parts) < 5 || parts[0] != "aws" || parts[1] != "ssm" || !isAccount(parts[3]) || !strings.HasPrefix(parts[4], "parameter/") {
 			return r
 		}
 		name := strings.TrimPrefix(parts[4], "parameter")
@@ -109,6 +109,9 @@ func (r *ref) writable() error {
 	}
 	return nil
 }
+
+// isAccount keeps what is no account out of keys of the store.
+func isAccount(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789") == "" }
 
 func hasPrefix(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)

@@ -137,8 +137,9 @@ func (s *Service) authorized(ctx context.Context, action string, r *ref) (*selec
 }
 
 // change lets fn make another parameter of the one that r refers to. fn gets a copy of it,
-// whose labels and tags it may change.
-func (s *Service) change(ctx context.Context, r *ref, fn func(p *parameter) error) error {
+// whose labels and tags it may change. The caller was allowed to when it had the tags of
+// was; when it has others by now, the caller is to ask again.
+func (s *Service) change(ctx context.Context, r *ref, was *parameter, fn func(p *parameter) error) error {
 	return s.store.Update(ctx, func(tx store.Tx) error {
 		p, err := s.parameters.Get(tx, r.key())
 		if errors.Is(err, store.ErrNotFound) {
@@ -146,6 +147,9 @@ func (s *Service) change(ctx context.Context, r *ref, fn func(p *parameter) erro
 		}
 		if err != nil {
 			return err
+		}
+		if !maps.Equal(p.Tags, was.Tags) {
+			return tooManyUpdates()
 		}
 		changed := *p
 		changed.Labels, changed.Tags = maps.Clone(p.Labels), maps.Clone(p.Tags)

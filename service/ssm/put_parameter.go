@@ -3,6 +3,7 @@ package ssm
 import (
 	"context"
 	"errors"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -234,11 +235,12 @@ func (s *Service) putVersion(ctx context.Context, r *ref, existing *parameter, v
 			return s.parameters.Put(tx, r.key(), &parameter{Name: r.shown, Current: *v, Oldest: v.Number, Tags: tags})
 		case err != nil:
 			return err
-		case existing == nil || now.Current.Number != existing.Current.Number || !now.Current.Modified.Equal(existing.Current.Modified):
+		case existing == nil || now.Current.Number != existing.Current.Number || !now.Current.Modified.Equal(existing.Current.Modified),
+			!maps.Equal(now.Tags, existing.Tags): // which the caller's rights may rest on
 			return errChanged
 		}
 
-		p := *now // its labels and tags may have changed since
+		p := *now // its labels may have changed since
 		if err := s.versions.Put(tx, r.versionKey(p.Current.Number), &p.Current); err != nil {
 			return err
 		}

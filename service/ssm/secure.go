@@ -65,11 +65,11 @@ func (s *Service) open(ctx context.Context, arn string, v *version) (string, err
 	if err != nil {
 		return "", keyError(ctx, err)
 	}
+	defer clear(out.Plaintext)
 	if m == nil {
 		return string(out.Plaintext), nil
 	}
 	value, err := m.open(out.Plaintext, encryptionContext(arn))
-	clear(out.Plaintext)
 	if err != nil {
 		return "", fmt.Errorf("decrypting version %d of %s: %w", v.Number, arn, err)
 	}

@@ -88,8 +88,8 @@ func (s *Service) authorizedResource(ctx context.Context, action string, kind ty
 }
 
 // changeTags is change for what was found by a ResourceId.
-func (s *Service) changeTags(ctx context.Context, r *ref, fn func(p *parameter) error) error {
-	err := s.change(ctx, r, fn)
+func (s *Service) changeTags(ctx context.Context, r *ref, was *parameter, fn func(p *parameter) error) error {
+	err := s.change(ctx, r, was, fn)
 	if isNotFound(err) {
 		return &types.InvalidResourceId{}
 	}
@@ -99,11 +99,11 @@ func (s *Service) changeTags(ctx context.Context, r *ref, fn func(p *parameter) 
 // AddTagsToResource adds tags to a parameter, or replaces their values.
 func (s *Service) AddTagsToResource(ctx context.Context, in *ssm.AddTagsToResourceInput) (*ssm.AddTagsToResourceOutput, error) {
 	tags := tagMap(in.Tags)
-	r, _, err := s.authorizedResource(ctx, "ssm:AddTagsToResource", in.ResourceType, *in.ResourceId, tags, nil)
+	r, found, err := s.authorizedResource(ctx, "ssm:AddTagsToResource", in.ResourceType, *in.ResourceId, tags, nil)
 	if err != nil {
 		return nil, err
 	}
-	err = s.changeTags(ctx, r, func(p *parameter) error {
+	err = s.changeTags(ctx, r, found, func(p *parameter) error {
 		if p.Tags == nil {
 			p.Tags = make(map[string]string)
 		}
@@ -121,11 +121,11 @@ func (s *Service) AddTagsToResource(ctx context.Context, in *ssm.AddTagsToResour
 
 // RemoveTagsFromResource removes tags, those that there are, from a parameter.
 func (s *Service) RemoveTagsFromResource(ctx context.Context, in *ssm.RemoveTagsFromResourceInput) (*ssm.RemoveTagsFromResourceOutput, error) {
-	r, _, err := s.authorizedResource(ctx, "ssm:RemoveTagsFromResource", in.ResourceType, *in.ResourceId, nil, in.TagKeys)
+	r, found, err := s.authorizedResource(ctx, "ssm:RemoveTagsFromResource", in.ResourceType, *in.ResourceId, nil, in.TagKeys)
 	if err != nil {
 		return nil, err
 	}
-	err = s.changeTags(ctx, r, func(p *parameter) error {
+	err = s.changeTags(ctx, r, found, func(p *parameter) error {
 		for _, key := range in.TagKeys {
 			delete(p.Tags, key)
 		}
