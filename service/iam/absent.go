@@ -12,7 +12,7 @@ import (
 
 // These answer about what nobody has here, because no operation makes one: console
 // passwords, MFA devices, signing certificates and service-specific credentials. Tools ask
-// for them before they delete a user.
+// for them before they delete a user. Filters and the size of a page leave none of nothing.
 
 // none answers for a user that exists, to a caller who may ask.
 func (s *Service) none(ctx context.Context, action string, userName, marker *string) error {
@@ -24,6 +24,15 @@ func (s *Service) none(ctx context.Context, action string, userName, marker *str
 		_, err := after(marker)
 		return err
 	})
+}
+
+// noneOfAny answers for all users at once, to a caller who may ask.
+func (s *Service) noneOfAny(ctx context.Context, access *authz.Access, marker *string) error {
+	if err := s.authorize(ctx, access); err != nil {
+		return err
+	}
+	_, err := after(marker)
+	return err
 }
 
 func (s *Service) ListMFADevices(ctx context.Context, in *iam.ListMFADevicesInput) (*iam.ListMFADevicesOutput, error) {
@@ -48,18 +57,21 @@ func (s *Service) ListSigningCertificates(ctx context.Context, in *iam.ListSigni
 }
 
 func (s *Service) ListServiceSpecificCredentials(ctx context.Context, in *iam.ListServiceSpecificCredentialsInput) (*iam.ListServiceSpecificCredentialsOutput, error) {
-	if err := s.none(ctx, "iam:ListServiceSpecificCredentials", in.UserName, in.Marker); err != nil {
+	if in.AllUsers != nil && *in.AllUsers {
+		if in.UserName != nil {
+			return nil, invalidInput("UserName and AllUsers cannot be used together.")
+		}
+		if err := s.noneOfAny(ctx, &authz.Access{Action: "iam:ListServiceSpecificCredentials", Resource: "*"}, in.Marker); err != nil {
+			return nil, err
+		}
+	} else if err := s.none(ctx, "iam:ListServiceSpecificCredentials", in.UserName, in.Marker); err != nil {
 		return nil, err
 	}
 	return &iam.ListServiceSpecificCredentialsOutput{ServiceSpecificCredentials: []types.ServiceSpecificCredentialMetadata{}}, nil
 }
 
 func (s *Service) ListVirtualMFADevices(ctx context.Context, in *iam.ListVirtualMFADevicesInput) (*iam.ListVirtualMFADevicesOutput, error) {
-	access := &authz.Access{Action: "iam:ListVirtualMFADevices", Resource: "arn:aws:iam::" + account(ctx) + ":mfa/*"}
-	if err := s.authorize(ctx, access); err != nil {
-		return nil, err
-	}
-	if _, err := after(in.Marker); err != nil {
+	if err := s.noneOfAny(ctx, &authz.Access{Action: "iam:ListVirtualMFADevices", Resource: "arn:aws:iam::" + account(ctx) + ":mfa/*"}, in.Marker); err != nil {
 		return nil, err
 	}
 	return &iam.ListVirtualMFADevicesOutput{VirtualMFADevices: []types.VirtualMFADevice{}}, nil

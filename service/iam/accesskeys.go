@@ -53,37 +53,34 @@ func (o *owner) put(tx *directory.Tx) error {
 // named, else the caller, who may be root. With write, fn may change records.
 func (s *Service) onKeys(ctx context.Context, action string, userName *string, write bool, fn func(*directory.Tx, *owner) error) error {
 	p := caller.From(ctx).Principal
-	root := userName == nil && p.Type == caller.Account
-	name := ""
 	access := &authz.Access{Action: action}
-	var err error
-	if root {
+	if userName == nil && p.Type == caller.Account {
 		access.Resource = p.ARN
-		err = s.authorize(ctx, access)
-	} else if name, err = self(ctx, userName); err == nil {
-		err = s.permit(ctx, directory.KindUser, name, access)
-	}
-	if err != nil {
-		return err
-	}
-	run := s.dir.View
-	if write {
-		run = s.dir.Update
-	}
-	return run(ctx, func(tx *directory.Tx) error {
-		o := new(owner)
-		if root {
-			if o.account, err = tx.Account(p.Account); err != nil {
-				return err
-			}
-		} else {
-			sub, err := find(tx, p.Account, directory.KindUser, name)
+		if err := s.authorize(ctx, access); err != nil {
+			return err
+		}
+		run := s.dir.View
+		if write {
+			run = s.dir.Update
+		}
+		return run(ctx, func(tx *directory.Tx) error {
+			root, err := tx.Account(p.Account)
 			if err != nil {
 				return err
 			}
-			o.user = sub.user
-		}
-		return fn(tx, o)
+			return fn(tx, &owner{account: root})
+		})
+	}
+	name, err := self(ctx, userName)
+	if err != nil {
+		return err
+	}
+	run := s.read
+	if write {
+		run = s.write
+	}
+	return run(ctx, directory.KindUser, name, access, func(tx *directory.Tx, sub *subject) error {
+		return fn(tx, &owner{user: sub.user})
 	})
 }
 

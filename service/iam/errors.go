@@ -34,6 +34,10 @@ func deleteConflict(message string) error {
 	return &types.DeleteConflictException{Message: aws.String(message)}
 }
 
+func concurrentModification() error {
+	return &types.ConcurrentModificationException{Message: aws.String("The request was rejected because multiple requests to change this object were submitted simultaneously.")}
+}
+
 func limitExceeded(format string, args ...any) error {
 	return &types.LimitExceededException{Message: aws.String(fmt.Sprintf(format, args...))}
 }

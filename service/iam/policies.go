@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -66,16 +67,27 @@ func (s *Service) readPolicy(ctx context.Context, arn string, access *authz.Acce
 }
 
 func (s *Service) changePolicy(ctx context.Context, arn string, access *authz.Access, fn func(*directory.Tx, *directory.Policy) error) error {
-	if err := s.permitPolicy(ctx, arn, true, access); err != nil {
-		return err
-	}
-	return s.dir.Update(ctx, func(tx *directory.Tx) error {
-		p, err := findPolicy(tx, arn)
-		if err != nil {
+	for range attempts {
+		if err := s.permitPolicy(ctx, arn, true, access); err != nil {
 			return err
 		}
-		return fn(tx, p)
-	})
+		err := s.dir.Update(ctx, func(tx *directory.Tx) error {
+			p, err := findPolicy(tx, arn)
+			if err != nil {
+				return err
+			}
+			if !maps.Equal(access.Tags, directory.TagMap(p.Tags)) {
+				return errRights
+			}
+			return fn(tx, p)
+		})
+		if !errors.Is(err, errRights) {
+			return err
+		}
+		again := *access
+		again.Tags, access = nil, &again // the one before may be in the audit's hands
+	}
+	return concurrentModification()
 }
 
 func count(items iter.Seq2[string, error]) (n int32, err error) {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/malote/malote/authz"
@@ -137,18 +138,57 @@ func (s *Service) permit(ctx context.Context, kind directory.Kind, name string, 
 		if err != nil {
 			return err
 		}
-		access.Resource = sub.arn()
-		access.Named = string(kind) + " " + sub.Name
-		access.Tags = directory.TagMap(sub.Tags)
-		if _, asked := access.Conditions[boundaryCondition]; !asked && sub.Boundary != "" {
-			condition(access, boundaryCondition, sub.Boundary)
-		}
+		sub.describe(access)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return s.authorize(ctx, access)
+}
+
+// describe fills into access what the subject's record says of it.
+func (s *subject) describe(access *authz.Access) {
+	access.Resource = s.arn()
+	access.Named = string(s.kind) + " " + s.Name
+	access.Tags = directory.TagMap(s.Tags)
+	if _, asked := access.Conditions[boundaryCondition]; !asked && s.Boundary != "" {
+		condition(access, boundaryCondition, s.Boundary)
+	}
+}
+
+// errRights says that what a decision rests on changed before the write.
+var errRights = errors.New("iam: the subject changed after it was asked about")
+
+// attempts is how often a write is decided anew before its caller has to ask again.
+const attempts = 10
+
+// write runs fn with the subject in a transaction that may change records, for a caller
+// who may, and not only could a moment ago: when the subject has another ARN, other tags or
+// another boundary by then, permit decides again.
+func (s *Service) write(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
+	for range attempts {
+		asked := *access
+		if err := s.permit(ctx, kind, name, &asked); err != nil {
+			return err
+		}
+		err := s.dir.Update(ctx, func(tx *directory.Tx) error {
+			sub, err := find(tx, account(ctx), kind, name)
+			if err != nil {
+				return err
+			}
+			now := *access
+			sub.describe(&now)
+			if now.Resource != asked.Resource || !maps.Equal(now.Tags, asked.Tags) || !maps.EqualFunc(now.Conditions, asked.Conditions, slices.Equal[[]string]) {
+				return errRights
+			}
+			return fn(tx, sub)
+		})
+		if !errors.Is(err, errRights) {
+			return err
+		}
+	}
+	return concurrentModification()
 }
 
 // Condition keys of IAM's own.
@@ -182,14 +222,7 @@ func (s *Service) read(ctx context.Context, kind directory.Kind, name string, ac
 
 // change runs fn with the subject, for a caller who may, and writes the subject back.
 func (s *Service) change(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
-	if err := s.permit(ctx, kind, name, access); err != nil {
-		return err
-	}
-	return s.dir.Update(ctx, func(tx *directory.Tx) error {
-		sub, err := find(tx, account(ctx), kind, name)
-		if err != nil {
-			return err
-		}
+	return s.write(ctx, kind, name, access, func(tx *directory.Tx, sub *subject) error {
 		if err := fn(tx, sub); err != nil {
 			return err
 		}
@@ -199,14 +232,7 @@ func (s *Service) change(ctx context.Context, kind directory.Kind, name string, 
 
 // remove deletes the subject after fn, for a caller who may.
 func (s *Service) remove(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
-	if err := s.permit(ctx, kind, name, access); err != nil {
-		return err
-	}
-	return s.dir.Update(ctx, func(tx *directory.Tx) error {
-		sub, err := find(tx, account(ctx), kind, name)
-		if err != nil {
-			return err
-		}
+	return s.write(ctx, kind, name, access, func(tx *directory.Tx, sub *subject) error {
 		if err := deletable(sub.Entity); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package iam
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -163,7 +164,8 @@ func (s *Service) UpdateUser(ctx context.Context, in *iam.UpdateUserInput) (*iam
 
 // rename needs the right to both the old and the new ARN, as on AWS.
 func (s *Service) rename(ctx context.Context, action string, kind directory.Kind, name string, newName, newPath *string) error {
-	if err := s.permit(ctx, kind, name, &authz.Access{Action: action}); err != nil {
+	asked := &authz.Access{Action: action}
+	if err := s.permit(ctx, kind, name, asked); err != nil {
 		return err
 	}
 	target := func(e *directory.Entity) directory.Entity {
@@ -196,6 +198,9 @@ func (s *Service) rename(ctx context.Context, action string, kind directory.Kind
 		sub, err := find(tx, account(ctx), kind, name)
 		if err != nil {
 			return err
+		}
+		if to.ID != sub.ID || asked.Resource != sub.arn() || !maps.Equal(asked.Tags, directory.TagMap(sub.Tags)) {
+			return concurrentModification()
 		}
 		to := target(sub.Entity)
 		if !strings.EqualFold(to.Name, sub.Name) {
