@@ -36,7 +36,7 @@ type exchange struct {
 	service   *service
 	operation string // as the client names it
 	path      string // of a handler, once it is the handler's
-	form      *awsquery.Form
+	form      string // of a Query request, as it came
 	principal string
 
 	status int
@@ -189,14 +189,14 @@ func (e *exchange) route(body []byte) *failure {
 			text = strings.TrimPrefix(text+"&"+string(body), "&")
 		}
 	}
-	form, err := awsquery.Parse(text)
+	action, version, err := awsquery.Named(text, "Action", "Version")
 	if err != nil {
 		var malformed *awsquery.Error
 		errors.As(err, &malformed)
 		return &failure{code: malformed.Code, text: malformed.Text, status: http.StatusBadRequest}
 	}
-	e.form, e.operation = form, form.Get("Action")
-	e.service = e.g.byAPI[form.Get("Version")]
+	e.form, e.operation = text, action
+	e.service = e.g.byAPI[version]
 	return nil
 }
 
@@ -221,10 +221,10 @@ func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, e
 	in := reflect.New(op.in)
 	var err error
 	if e.service.query {
-		if e.form == nil {
-			e.form = &awsquery.Form{}
+		var form *awsquery.Form
+		if form, err = awsquery.Parse(e.form); err == nil {
+			err = form.Decode(in.Interface())
 		}
-		err = e.form.Decode(in.Interface())
 	} else {
 		err = e.service.codec.Decode(body, in.Interface())
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -389,6 +390,32 @@ type request struct {
 	at                                      time.Time
 	unsigned                                bool
 	change                                  func(*http.Request) // after it was signed
+}
+
+// Who has not said who it is cannot have much memory taken for it, whatever the form.
+func TestFormsOfStrangers(t *testing.T) {
+	g, err := gateway.New(gateway.Config{Services: services(), Credentials: directory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body strings.Builder
+	for i := 0; body.Len() < gateway.DefaultMaxBody-100; i++ {
+		fmt.Fprintf(&body, "%d%s=1&", i, strings.Repeat(".a", 32))
+	}
+	before := new(runtime.MemStats)
+	runtime.ReadMemStats(before)
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body.String()))
+	r.Header.Set("Content-Type", form)
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	after := new(runtime.MemStats)
+	runtime.ReadMemStats(after)
+	if taken := (after.TotalAlloc - before.TotalAlloc) >> 20; taken > 16 {
+		t.Errorf("%d MiB for a body of one", taken)
+	}
+	if w.Code < 400 {
+		t.Errorf("status = %d", w.Code)
+	}
 }
 
 // signedRequest is a request of alice's.

@@ -100,8 +100,8 @@ func exchangeWithClient(t *testing.T, protocol model.Protocol, op shapetest.Oper
 		if err != nil {
 			t.Fatal(err)
 		}
-		if form.Get("Action") != op.Name || form.Get("Version") != s.Version {
-			t.Errorf("%s", transport.sent)
+		if action, version, err := awsquery.Named(string(transport.sent), "Action", "Version"); err != nil || action != op.Name || version != s.Version {
+			t.Errorf("%v: %s", err, transport.sent)
 		}
 		err = form.Decode(got.Interface())
 		if err != nil {

@@ -37,13 +37,27 @@ type Form struct {
 	parts map[string]*Form
 }
 
-// maxDepth bounds how many dots a name may have. IAM's deepest has six.
-const maxDepth = 32
+// maxDepth bounds how many dots a name may have. IAM's deepest has six. Each costs memory
+// of many times its size.
+const maxDepth = 12
 
-// Parse reads parameters as they stand in a body or a query. The last of equal names
-// counts.
-func Parse(text string) (*Form, error) {
-	root := &Form{}
+// Named returns the values that Parse would find under two names, and takes no memory for
+// the rest: to know what a request is about before it is known who sent it.
+func Named(text, first, second string) (a, b string, err error) {
+	err = each(text, func(name, value string) error {
+		switch name {
+		case first:
+			a = value
+		case second:
+			b = value
+		}
+		return nil
+	})
+	return a, b, err
+}
+
+// each calls fn with the parameters of a text in order.
+func each(text string, fn func(name, value string) error) error {
 	for pair := range strings.SplitSeq(text, "&") {
 		if pair == "" {
 			continue
@@ -54,10 +68,22 @@ func Parse(text string) (*Form, error) {
 			value, err = url.QueryUnescape(value)
 		}
 		if err != nil || !utf8.ValidString(name) || !utf8.ValidString(value) {
-			return nil, &Error{"MalformedQueryString", "The query string contains a syntax error."}
+			return &Error{"MalformedQueryString", "The query string contains a syntax error."}
 		}
+		if err := fn(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Parse reads parameters as they stand in a body or a query. The last of equal names
+// counts.
+func Parse(text string) (*Form, error) {
+	root := &Form{}
+	err := each(text, func(name, value string) error {
 		if strings.Count(name, ".") > maxDepth {
-			return nil, &Error{"MalformedInput", "A parameter's name has too many parts."}
+			return &Error{"MalformedInput", "A parameter's name has too many parts."}
 		}
 		f := root
 		for part := range strings.SplitSeq(name, ".") {
@@ -72,16 +98,12 @@ func Parse(text string) (*Form, error) {
 			f = next
 		}
 		f.value, f.set = value, true
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return root, nil
-}
-
-// Get returns the parameter of that name, "" when there is none.
-func (f *Form) Get(name string) string {
-	if p := f.parts[name]; p != nil {
-		return p.value
-	}
-	return ""
 }
 
 // Decode stores the form in the structure that into points to.

@@ -139,8 +139,8 @@ func roundTrip(t *testing.T, op shapetest.Operation, seed uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if form.Get("Action") != op.Name || form.Get("Version") != "v" {
-			t.Fatalf("%s: %s", op.Name, text)
+		if action, version, err := Named(string(text), "Action", "Version"); err != nil || action != op.Name || version != "v" {
+			t.Fatalf("%s: %v: %s", op.Name, err, text)
 		}
 		got := reflect.New(goType)
 		if err := form.Decode(got.Interface()); err != nil {
