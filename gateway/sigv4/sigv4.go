@@ -188,6 +188,9 @@ func (a *Authorization) fill(credential, signedHeaders, signature, date string) 
 		return &Error{Invalid, fmt.Sprintf("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", a.scopeDate, a.stamp[:8], a.stamp)}
 	}
 	a.SignedHeaders = strings.Split(signedHeaders, ";")
+	if !properNames(a.SignedHeaders) {
+		return &Error{Invalid, "SignedHeaders must be names in lower case, sorted, each of them once."}
+	}
 	if !slices.Contains(a.SignedHeaders, "host") {
 		return &Error{Invalid, "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."}
 	}
@@ -197,6 +200,18 @@ func (a *Authorization) fill(credential, signedHeaders, signature, date string) 
 		a.broken = true
 	}
 	return nil
+}
+
+// properNames reports whether names are sorted, in lower case and each there once, as AWS
+// has it. A name that came again and again would have its header's value written again and
+// again, for whoever asks.
+func properNames(names []string) bool {
+	for i, name := range names {
+		if name == "" || i > 0 && name <= names[i-1] || strings.ToLower(name) != name {
+			return false
+		}
+	}
+	return true
 }
 
 // parseDate reads the two forms that X-Amz-Date and Date have.

@@ -380,3 +380,18 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// A request of 60 KB must not cost hundreds of MB, which anybody could send: the key need
+// not exist.
+func TestRepeatedHeaders(t *testing.T) {
+	t.Parallel()
+	for _, names := range []string{"host" + strings.Repeat(";x", 15000), "host;x;X", "x;host", "host;;x", ";host"} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Header.Set("X", strings.Repeat("x", 1<<10))
+		r.Header.Set("X-Amz-Date", "20150830T123600Z")
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, SignedHeaders="+names+", Signature="+strings.Repeat("0", 64))
+		if _, err := Parse(r); err == nil || err.Code != Invalid {
+			t.Errorf("%.20s: error = %v, want that the names are not proper", names, err)
+		}
+	}
+}

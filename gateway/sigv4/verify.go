@@ -55,7 +55,11 @@ func (v *Verifier) Verify(a *Authorization, r *http.Request, payload, secret str
 // sign computes what a's signature should be.
 func (k *signingKey) sign(a *Authorization, r *http.Request, payload string) (sum [sha256.Size]byte) {
 	w := work.Get().(*workspace)
-	defer work.Put(w)
+	defer func() {
+		if cap(w.canonical) <= maxKept {
+			work.Put(w)
+		}
+	}()
 
 	w.canonical = appendCanonical(w.canonical[:0], a, r, payload, a.Service == "s3")
 	canonicalHash := sha256.Sum256(w.canonical)
@@ -83,6 +87,9 @@ func (k *signingKey) sign(a *Authorization, r *http.Request, payload string) (su
 	copy(sum[:], w.sum)
 	return sum
 }
+
+// maxKept is how long a canonical request may be whose room is used again.
+const maxKept = 64 << 10
 
 // workspace is what one verification writes and throws away.
 type workspace struct{ canonical, toSign, sum []byte }
