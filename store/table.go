@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,11 +11,20 @@ import (
 	"github.com/malote/malote/internal/recent"
 )
 
-// formatJSON is the first byte of a record that is JSON from the second byte on. A
-// later format takes another byte; this one stays readable.
-const formatJSON = 1
+// The first byte of a record says how to read the others. A later format takes another
+// byte; these stay readable.
+const (
+	formatJSON   = 1
+	formatBinary = 2 // as the record's MarshalBinary writes it
+)
 
-// Table reads and writes records of one type. It remembers what it decoded: a value
+// Prepared is what a record may be that has more to it than what is stored. Prepare is
+// called once, when the record was decoded.
+type Prepared interface{ Prepare() }
+
+// Table reads and writes records of one type: as JSON, or as the type itself says
+// (encoding.BinaryMarshaler and BinaryUnmarshaler; what UnmarshalBinary is given stays as it
+// is, and may be kept). It remembers what it decoded: a value
 // whose bytes are those of last time is not decoded again. Records that it returns are
 // shared between all who ask for them: copy one before changing it, slices and maps
 // within it included.
@@ -55,14 +65,26 @@ func (t *Table[T]) Get(tx Tx, key string) (*T, error) {
 
 // Put writes the record at key, whether there was one or not.
 func (t *Table[T]) Put(tx Tx, key string, value *T) error {
-	raw, err := json.Marshal(value)
+	raw, err := encode(value)
 	if err != nil {
 		return fmt.Errorf("encoding %s %s: %w", t.kind, key, err)
 	}
-	if err := tx.Put(key, append([]byte{formatJSON}, raw...)); err != nil {
+	if err := tx.Put(key, raw); err != nil {
 		return fmt.Errorf("writing %s %s: %w", t.kind, key, err)
 	}
 	return nil
+}
+
+func encode(value any) ([]byte, error) {
+	format, marshal := byte(formatJSON), func() ([]byte, error) { return json.Marshal(value) }
+	if b, ok := value.(encoding.BinaryMarshaler); ok {
+		format, marshal = formatBinary, b.MarshalBinary
+	}
+	raw, err := marshal()
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{format}, raw...), nil
 }
 
 // Delete removes the record at key, if there is one, and forgets it.
@@ -101,15 +123,25 @@ func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
 	if known, ok := t.decoded.Get(key); ok && bytes.Equal(known.raw, raw) {
 		return known.value, nil
 	}
-	if len(raw) == 0 || raw[0] != formatJSON {
-		return nil, fmt.Errorf("reading %s %s: unknown record format: written by a newer version, or damaged", t.kind, key)
-	}
-	value := new(T)
-	if err := json.Unmarshal(raw[1:], value); err != nil {
-		return nil, fmt.Errorf("reading %s %s: damaged record (%T)", t.kind, key, err)
-	}
 	if !keepable {
 		raw = bytes.Clone(raw)
+	}
+	value := new(T)
+	var err error
+	binary, isBinary := any(value).(encoding.BinaryUnmarshaler)
+	switch {
+	case len(raw) > 0 && raw[0] == formatJSON:
+		err = json.Unmarshal(raw[1:], value)
+	case len(raw) > 0 && raw[0] == formatBinary && isBinary:
+		err = binary.UnmarshalBinary(raw[1:])
+	default:
+		return nil, fmt.Errorf("reading %s %s: unknown record format: written by a newer version, or damaged", t.kind, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: damaged record (%T)", t.kind, key, err)
+	}
+	if p, ok := any(value).(Prepared); ok {
+		p.Prepare()
 	}
 	t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
 	return value, nil

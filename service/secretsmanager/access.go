@@ -169,7 +169,7 @@ func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.
 		if err := fn(tx, changed); err != nil {
 			return err
 		}
-		changed.prepare()
+		changed.Prepare()
 		return s.secrets.Put(tx, changed.path(), changed)
 	})
 	if err != nil {

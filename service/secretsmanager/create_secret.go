@@ -26,7 +26,7 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 	}
 	x.KmsKeyID = cleanKeyID(aws.ToString(in.KmsKeyId), x)
 	tags, tagsErr := addTags(nil, in.Tags)
-	x.prepare()
+	x.Prepare()
 	a := access{action: "secretsmanager:CreateSecret", requestTags: requestTags(in.Tags), conditions: keyConditions(in.KmsKeyId)}
 	a.conditions["secretsmanager:Name"] = []string{*in.Name}
 	if in.Description != nil {
@@ -98,7 +98,7 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 			return nil, err
 		}
 	}
-	x.prepare()
+	x.Prepare()
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		switch old, err := s.secrets.Get(tx, x.path()); {
 		case err == nil && !old.gone(s.now()):
@@ -215,7 +215,7 @@ func (s *Service) tryPutVersion(ctx context.Context, a access, x *secret, token 
 		if err := more(nil, target); err != nil {
 			return nil, err
 		}
-		target.prepare()
+		target.Prepare()
 	}
 	sealed, stored, err := s.seal(ctx, target, token, p)
 	if err != nil {

@@ -128,7 +128,7 @@ func deletedNothing(ctx context.Context, given string, now time.Time) *secretsma
 	if x.Suffix == "" {
 		x.Suffix = newSuffix()
 	}
-	x.prepare()
+	x.Prepare()
 	return &secretsmanager.DeleteSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name), DeletionDate: aws.Time(now)}
 }
 

@@ -28,7 +28,7 @@ func FuzzSecretID(f *testing.F) {
 			t.Errorf("parseSecretID(%q) = %+v", given, id)
 		}
 		x := &secret{Name: id.name, Suffix: "AbCdEf", Account: id.account, Region: testRegion}
-		x.prepare()
+		x.Prepare()
 		if again := parseSecretID(x.arn, testRegion, testAccount); again.err != nil || again.name != x.Name || again.suffix != x.Suffix || again.account != x.Account {
 			t.Errorf("parseSecretID(%q) = %+v, want %+v", x.arn, again, x)
 		}

@@ -2,7 +2,6 @@ package secretsmanager
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -62,17 +61,8 @@ type version struct {
 	Accessed time.Time `json:",omitzero"`  // a day
 }
 
-// UnmarshalJSON reads a record and prepares what requests need of it, once per record.
-func (x *secret) UnmarshalJSON(data []byte) error {
-	type record secret
-	if err := json.Unmarshal(data, (*record)(x)); err != nil {
-		return err
-	}
-	x.prepare()
-	return nil
-}
-
-func (x *secret) prepare() {
+// Prepare makes what requests need of a record, once per record.
+func (x *secret) Prepare() {
 	x.arn = "arn:aws:secretsmanager:" + x.Region + ":" + x.Account + ":secret:" + x.Name + "-" + x.Suffix
 	x.tags = nil
 	if len(x.Tags) > 0 {

@@ -19,7 +19,7 @@ func TestStageMachine(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		now := time.Unix(0, 0)
 		x := &secret{Name: "s", Suffix: "AbCdEf"}
-		x.prepare()
+		x.Prepare()
 		for step := range 300 {
 			now = now.Add(time.Duration(r.IntN(7200)) * time.Second)
 			before := x.clone()

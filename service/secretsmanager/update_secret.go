@@ -68,7 +68,7 @@ func (s *Service) updateSecret(ctx context.Context, a access, x *secret, in *sec
 	if in.KmsKeyId != nil {
 		target.KmsKeyID = cleanKeyID(*in.KmsKeyId, x)
 	}
-	target.prepare()
+	target.Prepare()
 	var moved []rewrapped
 	if in.KmsKeyId != nil {
 		if err := s.checkKey(ctx, target); err != nil {

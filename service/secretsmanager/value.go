@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"strings"
 
@@ -21,6 +22,26 @@ import (
 type value struct {
 	DataKey []byte // as KMS wrapped it
 	Sealed  []byte
+}
+
+// MarshalBinary writes the length of DataKey, an unsigned varint, DataKey, and Sealed:
+// values are the most of a store, and decoded more often than anything else.
+func (v *value) MarshalBinary() ([]byte, error) {
+	b := make([]byte, 0, binary.MaxVarintLen32+len(v.DataKey)+len(v.Sealed))
+	b = binary.AppendUvarint(b, uint64(len(v.DataKey)))
+	b = append(b, v.DataKey...)
+	return append(b, v.Sealed...), nil
+}
+
+// UnmarshalBinary keeps b.
+func (v *value) UnmarshalBinary(b []byte) error {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return errDamaged
+	}
+	b = b[size:]
+	v.DataKey, v.Sealed = b[:n:n], b[n:]
+	return nil
 }
 
 // plain is a value in clear.
