@@ -31,9 +31,7 @@ type Policy struct {
 }
 
 // InvalidPrincipal is the error of a policy that names nobody.
-type InvalidPrincipal struct{ Principal string }
-
-func (e *InvalidPrincipal) Error() string { return "there is no principal " + e.Principal }
+type InvalidPrincipal = directory.InvalidPrincipal
 
 // New checks a text and remembers whom it means. Its error is a *policy.SyntaxError, an
 // *InvalidPrincipal, or a failure. Without principals (nil) every ARN is taken as it is.
@@ -46,7 +44,7 @@ func New(ctx context.Context, kind policy.Kind, text string, principals Principa
 	for arn := range document.Principals() {
 		id, err := principals.Resolve(ctx, arn)
 		if errors.Is(err, directory.ErrNotFound) {
-			return p, nil, &InvalidPrincipal{arn}
+			return p, nil, &InvalidPrincipal{Principal: arn}
 		}
 		if err != nil {
 			return p, nil, fmt.Errorf("looking for %s: %w", arn, err)

@@ -3,7 +3,6 @@ package iam
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -324,115 +323,6 @@ func (s *Service) policiesAfter(tx *directory.Tx, account string, scope types.Po
 	}
 }
 
-func sdkVersion(p *directory.Policy, v *directory.Version) types.PolicyVersion {
-	return types.PolicyVersion{CreateDate: aws.Time(v.Created), IsDefaultVersion: v.ID == p.Default, VersionId: aws.String(v.ID)}
-}
-
-func findVersion(p *directory.Policy, id string) (*directory.Version, error) {
-	v := p.Version(id)
-	if v == nil {
-		return nil, noSuchEntity("Policy %s version %s does not exist or is not attachable.", p.ARN(), id)
-	}
-	return v, nil
-}
-
-func (s *Service) CreatePolicyVersion(ctx context.Context, in *iam.CreatePolicyVersionInput) (*iam.CreatePolicyVersionOutput, error) {
-	out := new(iam.CreatePolicyVersionOutput)
-	err := s.changePolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:CreatePolicyVersion"}, func(tx *directory.Tx, p *directory.Policy) error {
-		if err := checkManaged(*in.PolicyDocument); err != nil {
-			return err
-		}
-		if len(p.Versions) >= maxVersions {
-			return limitExceeded("A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
-		}
-		p.Last++
-		v := directory.Version{ID: fmt.Sprintf("v%d", p.Last), Document: *in.PolicyDocument, Created: s.now().UTC()}
-		p.Versions = append(p.Versions, v)
-		p.Updated = v.Created
-		if in.SetAsDefault {
-			p.Default = v.ID
-		}
-		out.PolicyVersion = new(sdkVersion(p, &v))
-		return tx.PutPolicy(p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (s *Service) GetPolicyVersion(ctx context.Context, in *iam.GetPolicyVersionInput) (*iam.GetPolicyVersionOutput, error) {
-	out := new(iam.GetPolicyVersionOutput)
-	err := s.readPolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:GetPolicyVersion"}, func(_ *directory.Tx, p *directory.Policy) error {
-		v, err := findVersion(p, *in.VersionId)
-		if err != nil {
-			return err
-		}
-		out.PolicyVersion = new(sdkVersion(p, v))
-		out.PolicyVersion.Document = encoded(v.Document)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// ListPolicyVersions lists the newest first, without documents.
-func (s *Service) ListPolicyVersions(ctx context.Context, in *iam.ListPolicyVersionsInput) (*iam.ListPolicyVersionsOutput, error) {
-	out := new(iam.ListPolicyVersionsOutput)
-	err := s.readPolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:ListPolicyVersions"}, func(_ *directory.Tx, p *directory.Policy) error {
-		last, err := after(in.Marker)
-		if err != nil {
-			return err
-		}
-		versions := slices.Clone(p.Versions)
-		slices.Reverse(versions)
-		key := func(v directory.Version) string { return v.ID }
-		page, next, err := pageOf(sliceAfter(versions, last, key), in.MaxItems, key)
-		out.Versions = convert(page, func(v directory.Version) types.PolicyVersion { return sdkVersion(p, &v) })
-		out.Marker, out.IsTruncated = next, next != nil
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (s *Service) SetDefaultPolicyVersion(ctx context.Context, in *iam.SetDefaultPolicyVersionInput) (*iam.SetDefaultPolicyVersionOutput, error) {
-	err := s.changePolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:SetDefaultPolicyVersion"}, func(tx *directory.Tx, p *directory.Policy) error {
-		v, err := findVersion(p, *in.VersionId)
-		if err != nil {
-			return err
-		}
-		p.Default, p.Updated = v.ID, s.now().UTC()
-		return tx.PutPolicy(p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &iam.SetDefaultPolicyVersionOutput{}, nil
-}
-
-func (s *Service) DeletePolicyVersion(ctx context.Context, in *iam.DeletePolicyVersionInput) (*iam.DeletePolicyVersionOutput, error) {
-	err := s.changePolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:DeletePolicyVersion"}, func(tx *directory.Tx, p *directory.Policy) error {
-		v, err := findVersion(p, *in.VersionId)
-		if err != nil {
-			return err
-		}
-		if v.ID == p.Default {
-			return deleteConflict("Cannot delete the default version of a policy.")
-		}
-		p.Versions = slices.DeleteFunc(p.Versions, func(o directory.Version) bool { return o.ID == *in.VersionId })
-		return tx.PutPolicy(p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &iam.DeletePolicyVersionOutput{}, nil
-}
-
 // ListEntitiesForPolicy lists who has a policy attached or as a boundary, in one order of
 // all kinds, so that a page may hold users and roles.
 func (s *Service) ListEntitiesForPolicy(ctx context.Context, in *iam.ListEntitiesForPolicyInput) (*iam.ListEntitiesForPolicyOutput, error) {
@@ -500,47 +390,4 @@ func collect(to []string, items iter.Seq2[string, error]) ([]string, error) {
 		to = append(to, item)
 	}
 	return to, nil
-}
-
-func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput) (*iam.TagPolicyOutput, error) {
-	access := &authz.Access{Action: "iam:TagPolicy", RequestTags: requestTags(in.Tags)}
-	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
-		tags, err := newTags(in.Tags)
-		if err != nil {
-			return err
-		}
-		if p.Tags, err = merge(p.Tags, tags, "TagsPerPolicy"); err != nil {
-			return err
-		}
-		return tx.PutPolicy(p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &iam.TagPolicyOutput{}, nil
-}
-
-func (s *Service) UntagPolicy(ctx context.Context, in *iam.UntagPolicyInput) (*iam.UntagPolicyOutput, error) {
-	access := &authz.Access{Action: "iam:UntagPolicy", TagKeys: in.TagKeys}
-	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
-		p.Tags = without(p.Tags, in.TagKeys)
-		return tx.PutPolicy(p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &iam.UntagPolicyOutput{}, nil
-}
-
-func (s *Service) ListPolicyTags(ctx context.Context, in *iam.ListPolicyTagsInput) (*iam.ListPolicyTagsOutput, error) {
-	out := new(iam.ListPolicyTagsOutput)
-	err := s.readPolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:ListPolicyTags"}, func(_ *directory.Tx, p *directory.Policy) (err error) {
-		out.Tags, out.Marker, err = tagPage(p.Tags, in.Marker, in.MaxItems)
-		out.IsTruncated = out.Marker != nil
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }

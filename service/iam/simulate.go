@@ -2,9 +2,13 @@ package iam
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -155,12 +159,46 @@ func (s *simulation) add(in *iam.SimulatePrincipalPolicyInput) error {
 			s.owner = parts[4]
 		}
 	}
-	for _, entry := range in.ContextEntries {
+	for i, entry := range in.ContextEntries {
+		if !typed(entry.ContextKeyType, entry.ContextKeyValues) {
+			return invalidInput("ContextEntries.%d: the values are no %s.", i+1, entry.ContextKeyType)
+		}
 		if entry.ContextKeyName != nil {
 			s.keys[strings.ToLower(*entry.ContextKeyName)] = entry.ContextKeyValues
 		}
 	}
 	return nil
+}
+
+// typed reports whether values are of the type that a context entry says, "" being any.
+func typed(kind types.ContextKeyTypeEnum, values []string) bool {
+	single, list := strings.CutSuffix(string(kind), "List")
+	if kind != "" && !list && len(values) > 1 {
+		return false
+	}
+	for _, value := range values {
+		var err error
+		switch single {
+		case "numeric":
+			_, err = strconv.ParseFloat(value, 64)
+		case "boolean":
+			_, err = strconv.ParseBool(value)
+		case "ip":
+			if _, err = netip.ParseAddr(value); err != nil {
+				_, err = netip.ParsePrefix(value)
+			}
+		case "binary":
+			_, err = base64.StdEncoding.DecodeString(value)
+		case "date":
+			if _, err = strconv.ParseInt(value, 10, 64); err != nil {
+				_, err = time.Parse(time.RFC3339, value)
+			}
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func simulationInput(member string, i int, err error) error {

@@ -67,3 +67,35 @@ func TestSimulatePrincipalPolicy(t *testing.T) {
 	})
 	wantError(t, err, "AccessDenied", denial("bob", "iam:SimulatePrincipalPolicy", "arn:aws:iam::123456789012:role/app"))
 }
+
+// The type of a context entry is held to its values.
+func TestSimulateContextTypes(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	sys.User(t, "bob", malotetest.Allow("*", "s3:*"))
+	admin := iam.NewFromConfig(sys.Config())
+	for _, tt := range []struct {
+		kind   types.ContextKeyTypeEnum
+		values []string
+		ok     bool
+	}{
+		{types.ContextKeyTypeEnumNumeric, []string{"1.5"}, true},
+		{types.ContextKeyTypeEnumNumeric, []string{"many"}, false},
+		{types.ContextKeyTypeEnumString, []string{"a", "b"}, false},
+		{types.ContextKeyTypeEnumStringList, []string{"a", "b"}, true},
+		{types.ContextKeyTypeEnumBoolean, []string{"perhaps"}, false},
+		{types.ContextKeyTypeEnumIp, []string{"10.0.0.1"}, true},
+		{types.ContextKeyTypeEnumIpList, []string{"10.0.0.1", "x"}, false},
+		{types.ContextKeyTypeEnumBinary, []string{"!"}, false},
+		{types.ContextKeyTypeEnumDate, []string{"2026-01-02T03:04:05Z"}, true},
+		{types.ContextKeyTypeEnumDate, []string{"tomorrow"}, false},
+	} {
+		_, err := admin.SimulatePrincipalPolicy(t.Context(), &iam.SimulatePrincipalPolicyInput{
+			PolicySourceArn: aws.String("arn:aws:iam::" + malotetest.Account + ":user/bob"), ActionNames: []string{"s3:GetObject"},
+			ContextEntries: []types.ContextEntry{{ContextKeyName: aws.String("aws:test"), ContextKeyType: tt.kind, ContextKeyValues: tt.values}},
+		})
+		if (err == nil) != tt.ok {
+			t.Errorf("%s %q: %v, want it taken: %v", tt.kind, tt.values, err, tt.ok)
+		}
+	}
+}

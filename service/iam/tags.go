@@ -156,3 +156,46 @@ func (s *Service) ListRoleTags(ctx context.Context, in *iam.ListRoleTagsInput) (
 	}
 	return &iam.ListRoleTagsOutput{Tags: tags, Marker: next, IsTruncated: next != nil}, nil
 }
+
+func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput) (*iam.TagPolicyOutput, error) {
+	access := &authz.Access{Action: "iam:TagPolicy", RequestTags: requestTags(in.Tags)}
+	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
+		tags, err := newTags(in.Tags)
+		if err != nil {
+			return err
+		}
+		if p.Tags, err = merge(p.Tags, tags, "TagsPerPolicy"); err != nil {
+			return err
+		}
+		return tx.PutPolicy(p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &iam.TagPolicyOutput{}, nil
+}
+
+func (s *Service) UntagPolicy(ctx context.Context, in *iam.UntagPolicyInput) (*iam.UntagPolicyOutput, error) {
+	access := &authz.Access{Action: "iam:UntagPolicy", TagKeys: in.TagKeys}
+	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
+		p.Tags = without(p.Tags, in.TagKeys)
+		return tx.PutPolicy(p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &iam.UntagPolicyOutput{}, nil
+}
+
+func (s *Service) ListPolicyTags(ctx context.Context, in *iam.ListPolicyTagsInput) (*iam.ListPolicyTagsOutput, error) {
+	out := new(iam.ListPolicyTagsOutput)
+	err := s.readPolicy(ctx, *in.PolicyArn, &authz.Access{Action: "iam:ListPolicyTags"}, func(_ *directory.Tx, p *directory.Policy) (err error) {
+		out.Tags, out.Marker, err = tagPage(p.Tags, in.Marker, in.MaxItems)
+		out.IsTruncated = out.Marker != nil
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

@@ -127,15 +127,13 @@ func (s *Service) ValidateResourcePolicy(ctx context.Context, in *secretsmanager
 
 // locksOut reports whether document denies the caller to put another.
 func locksOut(p *caller.Principal, document *policy.Document, arn string) bool {
-	principalARN, id := p.ARN, p.ID
+	principalARN := p.ARN
 	if p.Type == caller.AssumedRole {
-		principalARN, id = p.RoleARN, p.RoleID
+		principalARN = p.RoleARN
 	}
 	decision := policy.Evaluate(&policy.Request{
-		Principal: policy.Principal{
-			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service,
-		},
-		Action: "secretsmanager:PutResourcePolicy", Resource: arn,
+		Principal: p.Policy(),
+		Action:    "secretsmanager:PutResourcePolicy", Resource: arn,
 		Context: policy.Context{
 			"aws:principalarn": {principalARN}, "aws:principalaccount": {p.Account}, "aws:principaltype": {string(p.Type)},
 		},

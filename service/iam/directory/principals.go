@@ -145,7 +145,7 @@ func (t *Tx) ARNOf(id string) (string, error) {
 	return "", store.ErrNotFound
 }
 
-// InvalidPrincipal is the error of a trust policy that names nobody.
+// InvalidPrincipal is the error of a policy that names nobody.
 type InvalidPrincipal struct{ Principal string }
 
 func (e *InvalidPrincipal) Error() string { return "invalid principal " + e.Principal }
