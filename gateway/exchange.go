@@ -125,7 +125,7 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 		Region:    a.Region,
 		Service:   a.Service,
 		Operation: e.operation,
-		UserAgent: e.r.UserAgent(),
+		UserAgent: clipped(e.r.UserAgent(), maxUserAgent),
 		Secure:    e.r.TLS != nil,
 		Time:      e.start,
 	}
@@ -133,6 +133,17 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 		request.SourceIP = from.Addr().Unmap()
 	}
 	return caller.With(e.r.Context(), request), true
+}
+
+// maxUserAgent is what CloudTrail keeps of a user agent. The audit has thousands of them in
+// memory while a disk is slow.
+const maxUserAgent = 1 << 10
+
+func clipped(s string, size int) string {
+	if len(s) > size {
+		return strings.ToValidUTF8(s[:size], "")
+	}
+	return s
 }
 
 // readBody reads the whole body into b.

@@ -56,6 +56,8 @@ func (secrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretV
 	switch *in.SecretId {
 	case "missing":
 		return nil, fmt.Errorf("looking: %w", &smtypes.ResourceNotFoundException{Message: aws.String("Secrets Manager can't find the specified secret.")})
+	case "agent":
+		return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(caller.From(ctx).UserAgent)}, nil
 	case "denied":
 		return nil, &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "User: x is not authorized"}
 	case "broken":
@@ -415,6 +417,16 @@ func TestFormsOfStrangers(t *testing.T) {
 	}
 	if w.Code < 400 {
 		t.Errorf("status = %d", w.Code)
+	}
+}
+
+// A user agent is recorded as far as CloudTrail does.
+func TestLongUserAgent(t *testing.T) {
+	t.Parallel()
+	w := start(t, nil)
+	_, body := request{target: getSecret, body: `{"SecretId":"agent"}`, change: func(r *http.Request) { r.Header.Set("User-Agent", strings.Repeat("a", 5000)) }}.send(t, w.url)
+	if want := `{"SecretString":"` + strings.Repeat("a", 1024) + `"}`; body != want {
+		t.Errorf("%d bytes: %.100s", len(body), body)
 	}
 }
 
