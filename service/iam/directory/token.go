@@ -58,8 +58,8 @@ const (
 	tokenPlain    = 1
 	tokenDeflated = 2
 
-	deflateFrom = 1024 // bytes of JSON
-	maxSession  = 64 << 10
+	deflateFrom = 1024      // bytes of JSON
+	maxSession  = 256 << 10 // more than all that AssumeRole takes comes to
 )
 
 // tokenKey is the key that tokens are sealed under, drawn when it is first needed.
