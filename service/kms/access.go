@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/malote/malote/authz"
@@ -29,6 +28,7 @@ type use struct {
 	requestTags map[string]string
 	tagKeys     []string
 	grantTokens []string
+	delegates   *grant // that CreateGrant is to make: a grant lets it make only such as itself
 
 	// makeManaged makes alias/aws/… refer to a key from now on: DescribeKey does that.
 	makeManaged bool
@@ -118,21 +118,21 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	if err != nil {
 		return err
 	}
+	grants, err := s.grantsFor(ctx, k, u.action, u.delegates)
+	if err != nil {
+		return err
+	}
 	err = s.authz.Authorize(ctx, &authz.Access{
 		Action: u.action, Resource: k.arn(), Account: k.Account,
 		Conditions: u.allConditions(c, requestAlias),
 		Tags:       c.tags, RequestTags: u.requestTags, TagKeys: u.tagKeys,
-		Policy: c.policy, Kind: policy.Key,
+		Policy: c.policy, Kind: policy.Key, Grants: grants,
 		EncryptionContext: u.context,
 	})
 	if err != nil {
 		return err
 	}
-	// No grant has been made, so no token can be of one.
-	if len(u.grantTokens) > 0 {
-		return &types.InvalidGrantTokenException{Message: aws.String("The grant token is not valid.")}
-	}
-	return nil
+	return s.checkGrantTokens(ctx, u.grantTokens)
 }
 
 // allConditions returns the condition keys that are KMS's to say; authz knows those that

@@ -45,6 +45,7 @@ type key struct {
 	Aliases     []string `json:",omitempty"` // with "alias/", sorted
 	Materials   []material
 	Rotation    *rotation `json:",omitempty"` // nil while automatic rotation is off
+	Grants      int       `json:",omitempty"` // how many there are
 
 	compiled func() (*compiled, error)
 	text     string // the ARN, of a key that was read
@@ -324,6 +325,12 @@ func (s *Service) settle(ctx context.Context, k *key) (*key, error) {
 
 // removeGone deletes the key at path if its deletion is still due.
 func (s *Service) removeGone(ctx context.Context, path string) error {
+	for more := true; more; {
+		var err error
+		if more, err = s.dropGrants(ctx, path); err != nil {
+			return err
+		}
+	}
 	return s.store.Update(ctx, func(tx store.Tx) error {
 		k, err := s.keys.Get(tx, path)
 		if errors.Is(err, store.ErrNotFound) {

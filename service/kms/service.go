@@ -60,6 +60,7 @@ type Service struct {
 
 	keys    *store.Table[key]
 	aliases *store.Table[alias]
+	grants  *store.Table[grant]
 }
 
 // New returns a Service.
@@ -72,6 +73,7 @@ func New(c Config) *Service {
 		log:        c.Log,
 		keys:       store.NewTable[key]("KMS key"),
 		aliases:    store.NewTable[alias]("KMS alias"),
+		grants:     store.NewTable[grant]("KMS grant"),
 	}
 	if s.now == nil {
 		s.now = time.Now
