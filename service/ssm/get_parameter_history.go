@@ -2,6 +2,8 @@ package ssm
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,13 +40,17 @@ func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterH
 	}
 	var versions []*version
 	more := false
-	err = s.store.View(ctx, func(tx store.Tx) error {
+	page := func(tx store.Tx) error {
+		versions, more = nil, false
 		p, err := s.parameters.Get(tx, r.key())
 		if err == store.ErrNotFound {
 			return notFound()
 		}
 		if err != nil {
 			return err
+		}
+		if !maps.Equal(p.Tags, found.Tags) { // which the caller's rights may rest on
+			return errChanged
 		}
 		found.parameter = p
 		for number := max(from, p.Oldest); number <= p.Current.Number; number++ {
@@ -59,7 +65,16 @@ func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterH
 			versions = append(versions, v)
 		}
 		return nil
-	})
+	}
+	for range maxAttempts {
+		if err = s.store.View(ctx, page); !errors.Is(err, errChanged) {
+			break
+		}
+		if found, err = s.authorized(ctx, "ssm:GetParameterHistory", &r); err != nil {
+			return nil, err
+		}
+		err = errChanged
+	}
 	if err != nil {
 		return nil, err
 	}

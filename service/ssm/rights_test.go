@@ -38,7 +38,7 @@ func as(ctx context.Context, p *caller.Principal) context.Context {
 	return caller.With(ctx, &caller.Request{ID: "test", Principal: p, Region: "us-east-1", Service: "ssm"})
 }
 
-// Who loses a right between the decision and the write does not write.
+// Who loses a right between the decision and the deed does not do it.
 func TestRightsLostMeanwhile(t *testing.T) {
 	t.Parallel()
 	document, err := policy.Parse(policy.Identity, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/open":"yes"}}}]}`))
@@ -62,6 +62,10 @@ func TestRightsLostMeanwhile(t *testing.T) {
 		},
 		"AddTagsToResource": func(ctx context.Context, s *Service) error {
 			_, err := s.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: name, Tags: []types.Tag{{Key: aws.String("open"), Value: aws.String("yes")}}})
+			return err
+		},
+		"GetParameterHistory": func(ctx context.Context, s *Service) error {
+			_, err := s.GetParameterHistory(ctx, &ssm.GetParameterHistoryInput{Name: name})
 			return err
 		},
 		"LabelParameterVersion": func(ctx context.Context, s *Service) error {
