@@ -27,7 +27,10 @@ import (
 	"github.com/malote/malote/engine/shim"
 )
 
-const variables = 10
+const (
+	variables = 10
+	memory    = 64 // MiB
+)
 
 // yard is where containers are started, one way and another, all on the host's network:
 // of what Docker does it is the least, so that what is added shows most.
@@ -220,7 +223,7 @@ func (y *yard) runs() error {
 func (y *yard) plain(ctx context.Context, withInit bool) (first, whole time.Duration, err error) {
 	y.n++
 	config := &container.Config{Image: y.image, Cmd: y.command()}
-	host := &container.HostConfig{NetworkMode: "host"}
+	host := &container.HostConfig{NetworkMode: "host", Resources: container.Resources{Memory: memory << 20}}
 	began := time.Now()
 	var endpoint *shim.Endpoint
 	if withInit {
@@ -264,7 +267,7 @@ func (y *yard) task(ctx context.Context) (first time.Duration, err error) {
 	y.n++
 	id := fmt.Sprintf("%032x", time.Now().UnixNano())
 	arn := "arn:aws:ecs:" + region + ":" + account + ":task/default/" + id
-	definition := types.ContainerDefinition{Name: aws.String("first"), Image: &y.image, Command: y.command(), Memory: aws.Int32(64)}
+	definition := types.ContainerDefinition{Name: aws.String("first"), Image: &y.image, Command: y.command(), Memory: aws.Int32(memory)}
 	for i, name := range y.names {
 		definition.Secrets = append(definition.Secrets, types.Secret{
 			Name: aws.String(fmt.Sprintf("SECRET_%d", i)), ValueFrom: aws.String("arn:aws:secretsmanager:" + region + ":" + account + ":secret:" + name),

@@ -285,10 +285,12 @@ func (t *tx) open(key string, sealed []byte, keepable bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the value at %q was changed or is another key's: %w", key, err)
 	}
-	if !keepable {
-		sealed = bytes.Clone(sealed)
+	if t.k.opened.Wanted(key) {
+		if !keepable {
+			sealed = bytes.Clone(sealed)
+		}
+		t.remember(key, sealed, plain)
 	}
-	t.remember(key, sealed, plain)
 	return plain, nil
 }
 

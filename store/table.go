@@ -143,6 +143,8 @@ func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
 	if p, ok := any(value).(Prepared); ok {
 		p.Prepare()
 	}
-	t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
+	if t.decoded.Wanted(key) {
+		t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
+	}
 	return value, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
@@ -120,6 +121,8 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", f.Account)
 	}
 	fmt.Fprintf(p.stderr, "malote: listening on %s\nmalote: hint: eval \"$(malote env%s)\"\n", server.URL(), f.dataDirFlag())
+
+	defer time.AfterFunc(settle, giveBack).Stop()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx, plane.Handler) })

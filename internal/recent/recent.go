@@ -15,6 +15,7 @@ const shards = 16
 type Cache[V any] struct {
 	seed   maphash.Seed
 	shards [shards]shard[V]
+	asked  []atomic.Uint32 // a hash of the last key that Wanted was asked for in each place
 }
 
 type shard[V any] struct {
@@ -37,7 +38,7 @@ type entry[V any] struct {
 
 // New returns a cache for about maxEntries values whose sizes add up to about maxBytes.
 func New[V any](maxEntries, maxBytes int) *Cache[V] {
-	c := &Cache[V]{seed: maphash.MakeSeed()}
+	c := &Cache[V]{seed: maphash.MakeSeed(), asked: make([]atomic.Uint32, max(2*maxEntries, 1))}
 	for i := range c.shards {
 		c.shards[i].maxEntries = max(1, maxEntries/shards)
 		c.shards[i].maxBytes = maxBytes / shards
@@ -62,6 +63,26 @@ func (c *Cache[V]) Get(key string) (value V, ok bool) {
 	}
 	s.mu.RUnlock()
 	return value, ok
+}
+
+// Wanted reports whether key is worth a Put: always while there is room, then only if
+// Wanted was asked for it lately. What is read once in a long while would push out what is
+// read often, and making room takes longer than it saves.
+func (c *Cache[V]) Wanted(key string) bool {
+	h := maphash.String(c.seed, key)
+	s := &c.shards[h%shards]
+	s.mu.RLock()
+	room := len(s.clock) < s.maxEntries && s.bytes < s.maxBytes-s.maxBytes/8
+	s.mu.RUnlock()
+	if room {
+		return true
+	}
+	place, mark := &c.asked[(h>>32)%uint64(len(c.asked))], uint32(h)|1
+	if place.Load() == mark {
+		return true
+	}
+	place.Store(mark)
+	return false
 }
 
 // Put keeps value, which takes size bytes, until others need the room. A value too

@@ -2,6 +2,7 @@ package recent_test
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -89,4 +90,22 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A full cache takes what is asked for twice.
+func TestWanted(t *testing.T) {
+	t.Parallel()
+	c := recent.New[int](32, 1<<20)
+	for i := range 1000 {
+		key := strconv.Itoa(i)
+		if c.Wanted(key) {
+			c.Put(key, i, 1)
+		}
+	}
+	if first := c.Wanted("once"); first || !c.Wanted("once") {
+		t.Error("a full cache wants a key the first time, or not the second")
+	}
+	if !recent.New[int](32, 1<<20).Wanted("once") {
+		t.Error("an empty cache does not want a key")
+	}
 }

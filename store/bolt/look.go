@@ -49,18 +49,18 @@ func (k *known) changed() {
 }
 
 // put remembers a value that was read in a transaction begun at a revision, if that is
-// still the present one, and returns its own copy.
-func (k *known) put(key string, value []byte, revision uint64) []byte {
-	value = bytes.Clone(value)
-	if revision%2 != 0 {
-		return value
+// still the present one and the value was read before. It returns its own copy then.
+func (k *known) put(key string, value []byte, revision uint64) (_ []byte, kept bool) {
+	if revision%2 != 0 || !k.values.Wanted(key) {
+		return value, false
 	}
+	value = bytes.Clone(value)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.revision.Load() == revision {
 		k.values.Put(key, value, len(value))
 	}
-	return value
+	return value, true
 }
 
 // Look implements store.Looker. While all that fn reads is known, bolt is not asked.
@@ -116,7 +116,7 @@ func (l *look) Get(key string) ([]byte, error) {
 	return value, err
 }
 
-// GetKeepable is Get. What it returns is known's, and never changed.
+// GetKeepable is Get. What is known is never changed.
 func (l *look) GetKeepable(key string) ([]byte, bool, error) {
 	if l.torn {
 		return nil, false, errTorn
@@ -138,7 +138,8 @@ func (l *look) GetKeepable(key string) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return l.s.known.put(key, value, l.begun), true, nil
+	value, keepable := l.s.known.put(key, value, l.begun)
+	return value, keepable, nil
 }
 
 func (l *look) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
