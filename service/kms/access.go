@@ -163,8 +163,11 @@ func (k *key) keyConditions() map[string][]string {
 	conditions := map[string][]string{
 		"kms:KeySpec":     keySpecCondition,
 		"kms:KeyUsage":    keyUsageCondition,
-		"kms:KeyOrigin":   keyOriginCondition,
-		"kms:MultiRegion": falseCondition,
+		"kms:KeyOrigin":   {string(k.origin())},
+		"kms:MultiRegion": boolCondition(k.MultiRegion != nil),
+	}
+	if k.MultiRegion != nil {
+		conditions["kms:MultiRegionKeyType"] = []string{string(k.regionType())}
 	}
 	if len(k.Aliases) > 0 {
 		conditions["kms:ResourceAliases"] = k.Aliases
@@ -173,10 +176,8 @@ func (k *key) keyConditions() map[string][]string {
 }
 
 var (
-	keySpecCondition   = []string{string(types.KeySpecSymmetricDefault)}
-	keyUsageCondition  = []string{string(types.KeyUsageTypeEncryptDecrypt)}
-	keyOriginCondition = []string{string(types.OriginTypeAwsKms)}
-	falseCondition     = []string{"false"}
+	keySpecCondition  = []string{string(types.KeySpecSymmetricDefault)}
+	keyUsageCondition = []string{string(types.KeyUsageTypeEncryptDecrypt)}
 )
 
 func boolCondition(b bool) []string { return []string{strconv.FormatBool(b)} }

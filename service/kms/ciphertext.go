@@ -111,6 +111,9 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
+	if len(c.materials) == 0 || c.materials[len(c.materials)-1].cipher == nil {
+		return nil, pendingImport(k.arn())
+	}
 	m := &c.materials[len(c.materials)-1]
 	blob, err := appendHeader(make([]byte, 0, overhead+len(plaintext)), header{k.Account, k.ID, m.id})
 	if err != nil {
@@ -121,7 +124,7 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 }
 
 // decrypt opens a blob whose header h names this key. Its error is always
-// InvalidCiphertextException, or that the key itself is broken.
+// InvalidCiphertextException, or that the material is not there or the key itself broken.
 func (k *key) decrypt(h header, blob []byte, context map[string]string) (plaintext []byte, materialID string, err error) {
 	c, err := k.compiled()
 	if err != nil {
@@ -131,6 +134,9 @@ func (k *key) decrypt(h header, blob []byte, context map[string]string) (plainte
 		m := &c.materials[i]
 		if m.id != h.material {
 			continue
+		}
+		if m.cipher == nil {
+			return nil, "", pendingImport(k.arn())
 		}
 		data := appendContext(append(make([]byte, 0, 512), blob[:headerSize]...), context)
 		plaintext, err := m.cipher.Open(blob[headerSize:], data)

@@ -43,6 +43,9 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput) (*kms.C
 		if usage != "" {
 			c["kms:KeyUsage"] = []string{string(usage)}
 		}
+		if aws.ToBool(in.MultiRegion) {
+			c["kms:MultiRegionKeyType"] = []string{string(types.MultiRegionKeyTypePrimary)}
+		}
 		return c
 	}
 	tags, tagsErr := addTags(nil, in.Tags)
@@ -71,14 +74,18 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput) (*kms.C
 		return nil, unsupported("KeySpec %s is not supported.", spec)
 	case in.CustomKeyStoreId != nil || in.XksKeyId != nil:
 		return nil, unsupported("Custom key stores are not supported.")
-	case origin != types.OriginTypeAwsKms:
+	case origin != types.OriginTypeAwsKms && origin != types.OriginTypeExternal:
 		return nil, unsupported("Origin %s is not supported.", origin)
-	case aws.ToBool(in.MultiRegion):
-		return nil, unsupported("MultiRegion keys are not supported.")
 	case tagsErr != nil:
 		return nil, tagsErr
 	}
 	k := newKey(request.Principal.Account, request.Region, s.now())
+	if aws.ToBool(in.MultiRegion) {
+		k.makePrimary()
+	}
+	if origin == types.OriginTypeExternal {
+		k.makeExternal()
+	}
 	k.Description = aws.ToString(in.Description)
 	k.Tags = tags
 	k.Policy = attached.Policy{Text: defaultPolicy(k.Account)}

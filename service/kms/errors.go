@@ -30,6 +30,16 @@ func invalidState(format string, args ...any) error {
 
 func pendingDeletion(arn string) error { return invalidState("%s is pending deletion.", arn) }
 
+func pendingImport(arn string) error { return invalidState("%s is pending import.", arn) }
+
+func badOrigin(k *key) error {
+	return unsupported("%s origin is %s which is not valid for this operation.", k.arn(), k.origin())
+}
+
+func notPrimary(arn string) error {
+	return unsupported("%s is not a multi-region primary key.", arn)
+}
+
 func unsupported(format string, args ...any) error {
 	return &types.UnsupportedOperationException{Message: aws.String(fmt.Sprintf(format, args...))}
 }

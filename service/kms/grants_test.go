@@ -144,10 +144,12 @@ func TestCreateGrant(t *testing.T) {
 		t.Error("the same under one name: want one grant, and two tokens")
 	}
 	for name, out := range map[string]*kms.CreateGrantOutput{
-		"another key":        named(other.KeyId, nil),
-		"another operation":  named(key.KeyId, func(in *kms.CreateGrantInput) { in.Operations = in.Operations[:1] }),
-		"another constraint": named(key.KeyId, func(in *kms.CreateGrantInput) { in.Constraints = &types.GrantConstraints{EncryptionContextEquals: map[string]string{"a": "b"}} }),
-		"no name":            named(key.KeyId, func(in *kms.CreateGrantInput) { in.Name = nil }),
+		"another key":       named(other.KeyId, nil),
+		"another operation": named(key.KeyId, func(in *kms.CreateGrantInput) { in.Operations = in.Operations[:1] }),
+		"another constraint": named(key.KeyId, func(in *kms.CreateGrantInput) {
+			in.Constraints = &types.GrantConstraints{EncryptionContextEquals: map[string]string{"a": "b"}}
+		}),
+		"no name": named(key.KeyId, func(in *kms.CreateGrantInput) { in.Name = nil }),
 	} {
 		if *out.GrantId == *first.GrantId {
 			t.Errorf("%s: the same grant", name)
@@ -171,7 +173,9 @@ func TestCreateGrant(t *testing.T) {
 		{"operation of other keys", func(in *kms.CreateGrantInput) { in.Operations = []types.GrantOperation{"Decrypt", "Sign"} }, "ValidationException", "Grant operation Sign is not valid"},
 		{"no operation", func(in *kms.CreateGrantInput) { in.Operations = []types.GrantOperation{} }, "ValidationException", "at least one"},
 		{"unknown operation", func(in *kms.CreateGrantInput) { in.Operations = []types.GrantOperation{"ScheduleKeyDeletion"} }, "ValidationException", "1 validation error detected"},
-		{"many pairs", func(in *kms.CreateGrantInput) { in.Constraints = &types.GrantConstraints{EncryptionContextSubset: many} }, "ValidationException", "more than 8 pairs"},
+		{"many pairs", func(in *kms.CreateGrantInput) {
+			in.Constraints = &types.GrantConstraints{EncryptionContextSubset: many}
+		}, "ValidationException", "more than 8 pairs"},
 		{"long pairs", func(in *kms.CreateGrantInput) {
 			in.Constraints = &types.GrantConstraints{EncryptionContextEquals: map[string]string{"a": strings.Repeat("é", 384)}}
 		}, "ValidationException", "longer than 384 characters"},

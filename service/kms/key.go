@@ -28,17 +28,18 @@ import (
 // key is a stored key. One that comes from the store is shared between requests and must
 // not be changed: change works on a copy.
 //
-// Invariants: Materials is never empty, its last is the current one, and none is dropped
-// while the key lives; Deletion is set exactly in state PendingDeletion; Aliases lists
-// exactly the alias records that target the key.
+// Invariants: the last of Materials is the current one, and none is dropped while the key
+// lives; only of Origin EXTERNAL may there be none, or some whose bytes are not there, and
+// then the state is PendingImport or that of a deletion; Deletion is set exactly in state
+// PendingDeletion; Aliases lists exactly the alias records that target the key.
 type key struct {
 	ID          string
 	Account     string
 	Region      string
 	Description string `json:",omitempty"`
 	Created     time.Time
-	State       types.KeyState // Enabled, Disabled or PendingDeletion
-	Deletion    time.Time      `json:",omitzero"`
+	State       types.KeyState
+	Deletion    time.Time `json:",omitzero"`
 	Manager     types.KeyManagerType
 	Policy      attached.Policy
 	Tags        []tag    `json:",omitempty"` // in order of insertion
@@ -46,6 +47,13 @@ type key struct {
 	Materials   []material
 	Rotation    *rotation `json:",omitempty"` // nil while automatic rotation is off
 	Grants      int       `json:",omitempty"` // how many there are
+
+	Origin       types.OriginType `json:",omitempty"` // EXTERNAL, or "" for AWS_KMS
+	ImportSecret []byte           `json:",omitempty"` // seals import tokens
+	Pending      *material        `json:",omitempty"` // imported, to become current by RotateKeyOnDemand
+	Expires      time.Time        `json:",omitzero"`  // when the first imported material does
+	MultiRegion  *multiRegion     `json:",omitempty"`
+	Window       int              `json:",omitempty"` // days, in state PendingReplicaDeletion
 
 	compiled func() (*compiled, error)
 	text     string // the ARN, of a key that was read
@@ -56,9 +64,12 @@ type tag struct{ Key, Value string }
 // material is one backing key.
 type material struct {
 	ID      string // 64 hexadecimal digits
-	Key     []byte
+	Key     []byte `json:",omitempty"` // nil of imported material that is not there
 	Created time.Time
 	Type    types.RotationType `json:",omitempty"` // how it became current; "" for the first
+
+	ValidTo     time.Time `json:",omitzero"` // of imported material that expires
+	Description string    `json:",omitempty"`
 }
 
 // rotation is the schedule of automatic rotation.
@@ -78,7 +89,7 @@ type compiled struct {
 
 type compiledMaterial struct {
 	id     [16]byte
-	cipher *xaes.Key
+	cipher *xaes.Key // nil of material that is not there
 }
 
 // UnmarshalJSON reads a record. What is compiled from it lives as long as the record
@@ -110,6 +121,10 @@ func (k *key) compile() (*compiled, error) {
 		if err != nil || len(id) != sha256.Size {
 			return nil, fmt.Errorf("key material id of %s is not 64 hexadecimal digits", k.arn())
 		}
+		if k.Origin != "" && m.Key == nil {
+			c.materials = append(c.materials, compiledMaterial{id: [16]byte(id)})
+			continue
+		}
 		if len(m.Key) != xaes.KeySize {
 			return nil, fmt.Errorf("key material of %s has %d bytes", k.arn(), len(m.Key))
 		}
@@ -125,6 +140,15 @@ func (k *key) clone() *key {
 	if k.Rotation != nil {
 		r := *k.Rotation
 		c.Rotation = &r
+	}
+	if k.Pending != nil {
+		p := *k.Pending
+		c.Pending = &p
+	}
+	if k.MultiRegion != nil {
+		m := *k.MultiRegion
+		m.Regions = slices.Clone(m.Regions)
+		c.MultiRegion = &m
 	}
 	c.compiled = sync.OnceValues(c.compile)
 	return &c
@@ -144,9 +168,14 @@ func (k *key) current() material { return k.Materials[len(k.Materials)-1] }
 func (k *key) addMaterial(now time.Time, how types.RotationType) {
 	bytes := make([]byte, xaes.KeySize)
 	rand.Read(bytes)
+	k.Materials = append(k.Materials, material{ID: k.materialID(bytes), Key: bytes, Created: now, Type: how})
+}
+
+// materialID follows from the key's id and the material.
+func (k *key) materialID(bytes []byte) string {
 	mac := hmac.New(sha256.New, bytes)
 	mac.Write([]byte("key material id of " + k.ID))
-	k.Materials = append(k.Materials, material{ID: hex.EncodeToString(mac.Sum(nil)), Key: bytes, Created: now, Type: how})
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // gone reports whether the waiting period of a deletion is over.
@@ -167,7 +196,7 @@ func (k *key) rotate(now time.Time) {
 
 // notPending is the rule of operations that work on any key but one that is to be deleted.
 func (k *key) notPending() error {
-	if k.State == types.KeyStatePendingDeletion {
+	if k.State == types.KeyStatePendingDeletion || k.State == types.KeyStatePendingReplicaDeletion {
 		return pendingDeletion(k.arn())
 	}
 	return nil
@@ -175,8 +204,11 @@ func (k *key) notPending() error {
 
 // usable is the rule of cryptographic operations.
 func (k *key) usable() error {
-	if k.State == types.KeyStateDisabled {
+	switch k.State {
+	case types.KeyStateDisabled:
 		return disabled(k.arn())
+	case types.KeyStatePendingImport:
+		return pendingImport(k.arn())
 	}
 	return k.notPending()
 }
@@ -192,14 +224,15 @@ func (k *key) metadata() *types.KeyMetadata {
 		Description:           aws.String(k.Description),
 		KeyUsage:              types.KeyUsageTypeEncryptDecrypt,
 		KeyState:              k.State,
-		Origin:                types.OriginTypeAwsKms,
+		Origin:                k.origin(),
 		KeyManager:            k.Manager,
 		CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault,
 		KeySpec:               types.KeySpecSymmetricDefault,
 		EncryptionAlgorithms:  []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
-		MultiRegion:           aws.Bool(false),
-		CurrentKeyMaterialId:  aws.String(k.current().ID),
+		MultiRegion:           aws.Bool(k.MultiRegion != nil),
 	}
+	k.describeMaterial(m)
+	k.describeRegions(m)
 	if !k.Deletion.IsZero() {
 		m.DeletionDate = aws.Time(k.Deletion)
 	}
@@ -241,6 +274,14 @@ func (s *Service) remove(tx store.Tx, k *key) error {
 		if err := tx.Delete(k.duePath()); err != nil {
 			return err
 		}
+	}
+	if !k.Expires.IsZero() {
+		if err := tx.Delete(k.expiryPath()); err != nil {
+			return err
+		}
+	}
+	if err := s.leaveRegions(tx, k); err != nil {
+		return err
 	}
 	return s.keys.Delete(tx, k.path())
 }
@@ -312,13 +353,10 @@ func (s *Service) settle(ctx context.Context, k *key) (*key, error) {
 			return nil, err
 		}
 		return nil, store.ErrNotFound
+	case k.expired(now):
+		return s.changeAnyway(ctx, k, s.expire)
 	case k.rotationDue(now):
-		return s.changeAnyway(ctx, k, func(_ store.Tx, k *key) error {
-			if k.rotationDue(now) {
-				k.rotate(now)
-			}
-			return nil
-		})
+		return s.rotateDue(ctx, k)
 	}
 	return k, nil
 }
@@ -343,16 +381,16 @@ func (s *Service) removeGone(ctx context.Context, path string) error {
 	})
 }
 
-func (s *Service) deleteDue(ctx context.Context) error {
-	var paths []string
+// due returns the paths of the keys that have something due, from the entries below prefix.
+func (s *Service) due(ctx context.Context, prefix string) (paths []string, err error) {
 	limit := s.now().UnixMilli()
-	err := s.store.View(ctx, func(tx store.Tx) error {
+	err = s.store.View(ctx, func(tx store.Tx) error {
 		paths = nil
-		for entry, err := range tx.Scan(duePrefix, "") {
+		for entry, err := range tx.Scan(prefix, "") {
 			if err != nil {
 				return err
 			}
-			parts := strings.Split(strings.TrimPrefix(entry.Key, duePrefix), "/")
+			parts := strings.Split(strings.TrimPrefix(entry.Key, prefix), "/")
 			if len(parts) != 4 {
 				return fmt.Errorf("kms: strange entry %q", entry.Key)
 			}
@@ -363,6 +401,11 @@ func (s *Service) deleteDue(ctx context.Context) error {
 		}
 		return nil
 	})
+	return paths, err
+}
+
+func (s *Service) deleteDue(ctx context.Context) error {
+	paths, err := s.due(ctx, duePrefix)
 	if err != nil {
 		return fmt.Errorf("looking for keys to delete: %w", err)
 	}

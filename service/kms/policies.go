@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -116,22 +117,22 @@ func keeps(request *caller.Request, document *policy.Document, k *key) bool {
 	if p.Type == caller.AssumedRole {
 		id = p.RoleID
 	}
+	known := policy.Context{
+		"kms:calleraccount":                  {p.Account},
+		"kms:bypasspolicylockoutsafetycheck": {"false"},
+		"aws:principalarn":                   {principalARN(p)},
+		"aws:principalaccount":               {p.Account},
+		"aws:principaltype":                  {string(p.Type)},
+	}
+	for name, values := range k.keyConditions() {
+		known[strings.ToLower(name)] = values
+	}
 	decision := policy.Evaluate(&policy.Request{
 		Principal: policy.Principal{
 			Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service,
 		},
 		Action: "kms:PutKeyPolicy", Resource: k.arn(), ResourceAccount: k.Account,
-		Context: policy.Context{
-			"kms:calleraccount":                  {p.Account},
-			"kms:keyspec":                        keySpecCondition,
-			"kms:keyusage":                       keyUsageCondition,
-			"kms:keyorigin":                      keyOriginCondition,
-			"kms:multiregion":                    falseCondition,
-			"kms:bypasspolicylockoutsafetycheck": falseCondition,
-			"aws:principalarn":                   {principalARN(p)},
-			"aws:principalaccount":               {p.Account},
-			"aws:principaltype":                  {string(p.Type)},
-		},
+		Context: known,
 	}, &policy.Set{
 		Identity: []policy.Source{{Document: everything}},
 		Resource: &policy.Source{Document: document},

@@ -33,12 +33,12 @@ func (s *Service) EnableKeyRotation(ctx context.Context, in *kms.EnableKeyRotati
 	if days < minRotationDays || days > maxRotationDays {
 		return nil, validation("RotationPeriodInDays must be between %d and %d days (inclusive).", minRotationDays, maxRotationDays)
 	}
-	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
-		if err := k.usable(); err != nil {
+	_, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error {
+		if err := k.schedulable(); err != nil {
 			return err
 		}
 		k.Rotation = &rotation{Days: int(days), Next: s.now().AddDate(0, 0, int(days))}
-		return nil
+		return s.share(tx, k)
 	})
 	if err != nil {
 		return nil, err
@@ -53,12 +53,12 @@ func (s *Service) DisableKeyRotation(ctx context.Context, in *kms.DisableKeyRota
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, u, k, func(_ store.Tx, k *key) error {
-		if err := k.usable(); err != nil {
+	_, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error {
+		if err := k.schedulable(); err != nil {
 			return err
 		}
 		k.Rotation = nil
-		return nil
+		return s.share(tx, k)
 	})
 	if err != nil {
 		return nil, err
@@ -66,15 +66,19 @@ func (s *Service) DisableKeyRotation(ctx context.Context, in *kms.DisableKeyRota
 	return &kms.DisableKeyRotationOutput{}, nil
 }
 
-// GetKeyRotationStatus answers in every state. A key pending deletion does not rotate; if
+// GetKeyRotationStatus answers in every state but PendingImport. A rotation on demand is
+// done when it is answered, so none is ever shown as under way. A key pending deletion does not rotate; if
 // its deletion is cancelled, it does again.
 func (s *Service) GetKeyRotationStatus(ctx context.Context, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
 	k, err := s.authorizedKey(ctx, use{action: "kms:GetKeyRotationStatus", keyID: *in.KeyId})
 	if err != nil {
 		return nil, err
 	}
+	if k.State == types.KeyStatePendingImport {
+		return nil, badOrigin(k)
+	}
 	out := &kms.GetKeyRotationStatusOutput{KeyId: aws.String(k.arn())}
-	if k.Rotation != nil && k.State != types.KeyStatePendingDeletion {
+	if k.Rotation != nil && k.notPending() == nil {
 		out.KeyRotationEnabled = true
 		out.RotationPeriodInDays = aws.Int32(int32(k.Rotation.Days))
 		out.NextRotationDate = aws.Time(k.Rotation.Next)

@@ -32,6 +32,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -84,9 +85,9 @@ func New(c Config) *Service {
 	return s
 }
 
-// Maintain deletes the keys whose waiting period is over, material and all. A key that
-// is due is treated as gone even before, so how often Maintain runs (minutes will do)
+// Maintain deletes the keys whose waiting period is over, material and all, and imported
+// material that has expired. What is due is treated as gone even before, so how often Maintain runs (minutes will do)
 // decides only how long its material lies in the store.
 func Maintain(ctx context.Context, s *Service) error {
-	return s.deleteDue(ctx)
+	return errors.Join(s.deleteDue(ctx), s.expireDue(ctx))
 }

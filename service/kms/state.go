@@ -37,6 +37,9 @@ func (s *Service) setState(ctx context.Context, action, keyID string, state type
 		if err := k.notPending(); err != nil {
 			return err
 		}
+		if k.State == types.KeyStatePendingImport {
+			return pendingImport(k.arn())
+		}
 		k.State = state
 		return nil
 	})
@@ -69,7 +72,8 @@ const (
 )
 
 // ScheduleKeyDeletion makes a key unusable at once and deletes it, with all that was ever
-// encrypted under it, when the waiting period is over.
+// encrypted under it, when the waiting period is over; that of a primary key begins when its
+// last replica is gone.
 func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDeletionInput) (*kms.ScheduleKeyDeletionOutput, error) {
 	days := int32(maxWindowDays)
 	u := use{action: "kms:ScheduleKeyDeletion", keyID: *in.KeyId}
@@ -89,6 +93,10 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDe
 		if err := k.notPending(); err != nil {
 			return err
 		}
+		if k.hasReplicas() {
+			k.State, k.Window = types.KeyStatePendingReplicaDeletion, int(days)
+			return nil
+		}
 		k.State = types.KeyStatePendingDeletion
 		k.Deletion = s.now().Add(time.Duration(days) * 24 * time.Hour)
 		return tx.Put(k.duePath(), []byte{1})
@@ -96,9 +104,11 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDe
 	if err != nil {
 		return nil, err
 	}
-	return &kms.ScheduleKeyDeletionOutput{
-		KeyId: aws.String(k.arn()), KeyState: k.State, DeletionDate: aws.Time(k.Deletion), PendingWindowInDays: aws.Int32(days),
-	}, nil
+	out := &kms.ScheduleKeyDeletionOutput{KeyId: aws.String(k.arn()), KeyState: k.State, PendingWindowInDays: aws.Int32(days)}
+	if !k.Deletion.IsZero() {
+		out.DeletionDate = aws.Time(k.Deletion)
+	}
+	return out, nil
 }
 
 // CancelKeyDeletion leaves the key disabled, whatever it was before.
@@ -109,14 +119,18 @@ func (s *Service) CancelKeyDeletion(ctx context.Context, in *kms.CancelKeyDeleti
 		return nil, err
 	}
 	_, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error {
-		if k.State != types.KeyStatePendingDeletion {
+		switch k.State {
+		case types.KeyStatePendingDeletion:
+			if err := tx.Delete(k.duePath()); err != nil {
+				return err
+			}
+		case types.KeyStatePendingReplicaDeletion:
+		default:
 			return invalidState("%s is not pending deletion.", k.arn())
 		}
-		if err := tx.Delete(k.duePath()); err != nil {
-			return err
-		}
 		k.State = types.KeyStateDisabled
-		k.Deletion = time.Time{}
+		k.Deletion, k.Window = time.Time{}, 0
+		k.settleImport()
 		return nil
 	})
 	if err != nil {
