@@ -67,10 +67,7 @@ func (a *answer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// BenchmarkServer is GetSecretValue over net/http, client included. Its profile is what
-// bin/malote is compiled by:
-//
-//	go test -run - -bench Server -benchtime 15s -cpuprofile cmd/malote/default.pgo ./bench
+// BenchmarkServer is GetSecretValue over net/http, client included.
 func BenchmarkServer(b *testing.B) {
 	handler, d := openHandler(b)
 	server, err := gateway.Listen(b.Context(), gateway.ListenConfig{Addr: "127.0.0.1:0"})

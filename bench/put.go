@@ -84,7 +84,7 @@ func (b *bench) puts(ctx context.Context) error {
 		detail: fmt.Sprintf("%.0f/s (p50 %.1f ms) ÷ %.0f/s; middle half %s", median(ours), median(p50), median(etcds), spread(ratios)),
 	})
 	b.add(figure{
-		what: "  ÷ OpenBao raft, derived: by etcd's lowest measured rate", value: median(ratios) * etcdLowest / openBaoRate, must: 5, aim: 10, more: true,
+		what: "  ÷ OpenBao raft, derived through etcd's lowest rate", value: median(ratios) * etcdLowest / openBaoRate, must: 5, aim: 10, more: true,
 		detail: fmt.Sprintf("× %d/%d; by the highest %.1f", etcdLowest, openBaoRate, median(ratios)*etcdHighest/openBaoRate),
 	})
 	b.add(figure{
