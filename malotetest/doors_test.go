@@ -126,7 +126,7 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 
 // candidates are values that some pattern of AWS's wants.
 var candidates = []string{
-	"name", "arn:aws:iam::123456789012:role/name", "alias/name", "/name/", "AKIAIOSFODNN7EXAMPLE", "v1",
+	"name", "us-west-2", "arn:aws:iam::123456789012:role/name", "alias/name", "/name/", "AKIAIOSFODNN7EXAMPLE", "v1",
 	"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "1234abcd-12ab-34cd-56ef-1234567890ab", "/name",
 	`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`,
 }
