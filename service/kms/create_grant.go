@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -174,7 +173,8 @@ func suits(operation types.GrantOperation, spec types.KeySpec, usage types.KeyUs
 
 // RevokeGrant takes a grant away: for whoever policies let, whatever the grant says.
 func (s *Service) RevokeGrant(ctx context.Context, in *kms.RevokeGrantInput) (*kms.RevokeGrantOutput, error) {
-	k, err := s.authorizedKey(ctx, use{action: "kms:RevokeGrant", keyID: *in.KeyId, conditions: forAWSResource(caller.From(ctx))})
+	u := use{action: "kms:RevokeGrant", keyID: *in.KeyId, conditions: forAWSResource(caller.From(ctx))}
+	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
 	}
@@ -191,11 +191,9 @@ func (s *Service) RevokeGrant(ctx context.Context, in *kms.RevokeGrantInput) (*k
 	if aws.ToBool(in.DryRun) {
 		return nil, dryRun()
 	}
-	if err := s.dropGrant(ctx, g); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, noGrant(g.ID)
-		}
-		return nil, fmt.Errorf("revoking a grant: %w", err)
+	_, err = s.change(ctx, u, k, func(tx store.Tx, k *key) error { return s.dropGrant(tx, k, g) })
+	if err != nil {
+		return nil, err
 	}
 	return &kms.RevokeGrantOutput{}, nil
 }

@@ -123,25 +123,18 @@ func (s *Service) deleteGrant(tx store.Tx, g *grant) error {
 	return s.grants.Delete(tx, g.path())
 }
 
-// dropGrant takes a grant away from its key, in whatever state that is. Its error when the
-// grant has gone meanwhile is store.ErrNotFound.
-func (s *Service) dropGrant(ctx context.Context, g *grant) error {
-	return s.store.Update(ctx, func(tx store.Tx) error {
-		now, err := s.grants.Get(tx, g.path())
-		if err != nil {
-			return err
-		}
-		k, err := s.keys.Get(tx, keyPrefix(g.Account, g.Region)+g.KeyID)
-		if err != nil {
-			return err
-		}
-		changed := k.clone()
-		changed.Grants--
-		if err := s.keys.Put(tx, changed.path(), changed); err != nil {
-			return err
-		}
-		return s.deleteGrant(tx, now)
-	})
+// dropGrant takes a grant away from k, a copy of its key.
+func (s *Service) dropGrant(tx store.Tx, k *key, g *grant) error {
+	now, err := s.grants.Get(tx, g.path())
+	if errors.Is(err, store.ErrNotFound) {
+		return noGrant(g.ID)
+	}
+	if err != nil {
+		return err
+	}
+	k.Grants--
+	k.Withdrawn++
+	return s.deleteGrant(tx, now)
 }
 
 // dropGrants takes away some grants of a key that is due for deletion, and reports whether

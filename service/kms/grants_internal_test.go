@@ -2,12 +2,16 @@ package kms
 
 import (
 	"encoding/base64"
+	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/malote/malote/authz"
 )
 
 // A key may have more grants than a transaction holds writes: none is left with the key.
@@ -68,4 +72,77 @@ func FuzzGrantToken(f *testing.F) {
 			t.Errorf("a token of another kind: %q", token)
 		}
 	})
+}
+
+// Who creates grants by a grant does so no more once that is revoked, be it right before
+// the write.
+func TestGrantLostMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{true, false} {
+		s := newTestService(t)
+		ctx := rootUser(t.Context())
+		key, err := s.CreateKey(ctx, &kms.CreateKeyInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := &kms.CreateGrantInput{KeyId: key.KeyMetadata.KeyId, Operations: []types.GrantOperation{"CreateGrant"}, GranteePrincipal: aws.String("arn:aws:iam::123456789012:user/bob")}
+		parent, err := s.CreateGrant(ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := *s.Service
+		s.authz = authz.New(authz.Config{Policies: policies{}, Now: s.now, Audit: &between{1, func() {
+			if !lost {
+				_, err = plain.CreateGrant(ctx, in)
+			} else {
+				_, err = plain.RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: in.KeyId, GrantId: parent.GrantId})
+			}
+		}}})
+		_, got := s.CreateGrant(user(t.Context(), testAccount), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var denied *authz.Denied
+		if errors.As(got, &denied) != lost || !lost && got != nil {
+			t.Errorf("lost: %t, error: %v", lost, got)
+		}
+	}
+}
+
+// What a grantee's Decrypt costs beside 10 grants and beside 10,000.
+func BenchmarkDecryptByGrant(b *testing.B) {
+	for _, n := range []int{1, 10, 10_000} { // of which one is bob's
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			s := newTestService(b)
+			ctx := rootUser(b.Context())
+			key, err := s.CreateKey(ctx, &kms.CreateKeyInput{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range n {
+				grantee := "arn:aws:iam::123456789012:user/bob"
+				if i > 0 {
+					grantee += strconv.Itoa(i)
+				}
+				_, err := s.CreateGrant(ctx, &kms.CreateGrantInput{
+					KeyId: key.KeyMetadata.Arn, Operations: []types.GrantOperation{"Decrypt"}, GranteePrincipal: &grantee,
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			sealed, err := s.Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyMetadata.Arn, Plaintext: []byte("x")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			bob := user(b.Context(), testAccount)
+			in := &kms.DecryptInput{KeyId: key.KeyMetadata.Arn, CiphertextBlob: sealed.CiphertextBlob}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Decrypt(bob, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -47,6 +47,7 @@ type key struct {
 	Materials   []material
 	Rotation    *rotation `json:",omitempty"` // nil while automatic rotation is off
 	Grants      int       `json:",omitempty"` // how many there are
+	Withdrawn   int       `json:",omitempty"` // how many there were
 
 	Origin       types.OriginType `json:",omitempty"` // EXTERNAL, or "" for AWS_KMS
 	ImportSecret []byte           `json:",omitempty"` // seals import tokens
@@ -286,19 +287,19 @@ func (s *Service) remove(tx store.Tx, k *key) error {
 	return s.keys.Delete(tx, k.path())
 }
 
-// sameRights reports whether k gives everybody the rights that o gives.
+// sameRights reports whether k gives everybody the rights that o gives, or more by grants.
 func (k *key) sameRights(o *key) bool {
-	return k.Policy.Text == o.Policy.Text && maps.Equal(k.Policy.IDs, o.Policy.IDs) && slices.Equal(k.Tags, o.Tags) && slices.Equal(k.Aliases, o.Aliases)
+	return k.Policy.Text == o.Policy.Text && maps.Equal(k.Policy.IDs, o.Policy.IDs) && slices.Equal(k.Tags, o.Tags) && slices.Equal(k.Aliases, o.Aliases) && k.Withdrawn == o.Withdrawn
 }
 
 // errRights says that what a decision rests on changed before the write.
-var errRights = errors.New("kms: the key's policy, tags or aliases changed meanwhile")
+var errRights = errors.New("kms: the key's policy, tags, aliases or grants changed meanwhile")
 
 const attempts = 10
 
 // change replaces the stored key by what fn makes of a copy, and returns it. Its error
 // when the key has gone meanwhile is that there is none. The caller was allowed u on k, and
-// is asked about again if k's policy, tags or aliases are others by now.
+// is asked about again if k's policy, tags or aliases are others by now, or grants are gone.
 func (s *Service) change(ctx context.Context, u use, k *key, fn func(tx store.Tx, k *key) error) (*key, error) {
 	for range attempts {
 		var moved *key

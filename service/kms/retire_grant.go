@@ -26,17 +26,17 @@ func (s *Service) RetireGrant(ctx context.Context, in *kms.RetireGrantInput) (*k
 	if err != nil {
 		return nil, err
 	}
-	if err := s.authorizeRetiring(ctx, g); err != nil {
+	k, err := s.authorizeRetiring(ctx, g)
+	if err != nil {
 		return nil, err
 	}
 	if aws.ToBool(in.DryRun) {
 		return nil, dryRun()
 	}
-	if err := s.dropGrant(ctx, g); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, noGrant(g.ID)
-		}
-		return nil, fmt.Errorf("retiring a grant: %w", err)
+	// What lets the caller is in the grant, which does not change.
+	_, err = s.changeAnyway(ctx, k, func(tx store.Tx, k *key) error { return s.dropGrant(tx, k, g) })
+	if err != nil {
+		return nil, err
 	}
 	return &kms.RetireGrantOutput{}, nil
 }
@@ -83,18 +83,19 @@ func (s *Service) grantToRetire(ctx context.Context, in *kms.RetireGrantInput) (
 	return nil, cause
 }
 
-func (s *Service) authorizeRetiring(ctx context.Context, g *grant) error {
+// authorizeRetiring returns the key of g when the caller may retire g.
+func (s *Service) authorizeRetiring(ctx context.Context, g *grant) (*key, error) {
 	var k *key
 	err := s.store.View(ctx, func(tx store.Tx) (err error) {
 		k, err = s.keys.Get(tx, keyPrefix(g.Account, g.Region)+g.KeyID)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("reading the key of a grant: %w", err)
+		return nil, fmt.Errorf("reading the key of a grant: %w", err)
 	}
 	c, err := k.compiled()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	delegates := []string{rootARN(g.Account), rootARN(g.Issuer)}
 	who := []policy.Grant{{ID: g.ID, GranteePrincipal: g.Retiring.ID, Operations: []string{"RetireGrant"}}}
@@ -108,13 +109,13 @@ func (s *Service) authorizeRetiring(ctx context.Context, g *grant) error {
 	}
 	list, err := json.Marshal(delegates)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	document, err := policy.Parse(policy.Key, fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":%s},"Action":"kms:RetireGrant","Resource":"*"}]}`, list))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.authz.Authorize(ctx, &authz.Access{
+	return k, s.authz.Authorize(ctx, &authz.Access{
 		Action: "kms:RetireGrant", Resource: k.arn(), Account: k.Account, Conditions: c.conditions,
 		Policy: &policy.Source{Document: document, Name: "the grant " + g.ID}, Kind: policy.Key, Grants: who,
 	})

@@ -1,9 +1,10 @@
 // Package kms keeps keys that never leave it and encrypts under them for whoever their
-// key policy lets.
+// key policy or a grant lets.
 //
-// It promises: no operation uses a key that is disabled or pending deletion; a
-// ciphertext opens only under its own key with the very encryption context it was made
-// with; and once a deletion is due the key's material is gone from the store.
+// It promises: no operation uses a key that is disabled, pending deletion or without its
+// material; a ciphertext opens only under its own key with the very encryption context it
+// was made with, and whatever rotations came since; once a deletion is due the key's
+// material is gone from the store, and imported material once it expired.
 //
 // It does not seal its records (keyring does, beneath the store): backing key material
 // lies in the key's record. It knows symmetric keys; other key specs are refused.
