@@ -19,9 +19,12 @@ import (
 // a name, to ask again for the same is to be given the same grant.
 func (s *Service) CreateGrant(ctx context.Context, in *kms.CreateGrantInput) (*kms.CreateGrantOutput, error) {
 	request := caller.From(ctx)
-	g := &grant{Name: aws.ToString(in.Name), Issuer: request.Principal.Account, Operations: slices.Clone(in.Operations)}
-	slices.Sort(g.Operations)
-	g.Operations = slices.Compact(g.Operations)
+	g := &grant{Name: aws.ToString(in.Name), Issuer: request.Principal.Account}
+	for _, operation := range in.Operations {
+		if !slices.Contains(g.Operations, operation) {
+			g.Operations = append(g.Operations, operation)
+		}
+	}
 	if c := in.Constraints; c != nil {
 		if len(c.EncryptionContextEquals) > 0 {
 			g.Equals = c.EncryptionContextEquals

@@ -39,7 +39,7 @@ type grant struct {
 	Grantee  grantPrincipal
 	Retiring grantPrincipal `json:",omitzero"`
 
-	Operations []types.GrantOperation // sorted, each once
+	Operations []types.GrantOperation // each once, in the order of the request
 	Equals     map[string]string      `json:",omitempty"`
 	Subset     map[string]string      `json:",omitempty"`
 
@@ -78,7 +78,7 @@ func (g *grant) retirablePath() string {
 
 // samePath is the same for grants that CreateGrant takes for one.
 func (g *grant) samePath() string {
-	text, err := json.Marshal([]any{g.Name, g.Issuer, g.Grantee.ID, g.Retiring.ID, g.Operations, g.Equals, g.Subset})
+	text, err := json.Marshal([]any{g.Name, g.Issuer, g.Grantee.ID, g.Retiring.ID, slices.Sorted(slices.Values(g.Operations)), g.Equals, g.Subset})
 	if err != nil {
 		panic(err) // strings alone
 	}

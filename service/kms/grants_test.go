@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/malote/malote/malotetest"
 )
@@ -106,7 +107,11 @@ func TestGrantsDecide(t *testing.T) {
 	}
 	again := kms.NewFromConfig(sys.Role(t, "app", ""))
 	wantError(t, decrypt(again, context), "AccessDeniedException", "kms:Decrypt")
-	list, err := client.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyId, GrantId: grant.GrantId})
+	list, err := client.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyId, GranteePrincipal: aws.String(userARN + "equals")})
+	if err != nil || len(list.Grants) != 1 || !slices.Equal(list.Grants[0].Operations, []types.GrantOperation{"Decrypt", "Encrypt", "DescribeKey"}) || list.Grants[0].Constraints.EncryptionContextEquals["app"] != "shop" {
+		t.Errorf("the grant as listed: %+v, %v", list, err)
+	}
+	list, err = client.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyId, GrantId: grant.GrantId})
 	if err != nil || len(list.Grants) != 1 || !strings.HasPrefix(*list.Grants[0].GranteePrincipal, "AROA") {
 		t.Errorf("the grant to a deleted role: %+v, %v", list, err)
 	}
@@ -435,4 +440,40 @@ func TestGrantsAcrossAccounts(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, decrypt(), "AccessDeniedException", "on this resource because")
+}
+
+// A grant counts in the calls that services make for their callers, context and all.
+func TestGrantsThroughServices(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	client := kms.NewFromConfig(sys.Config())
+	secrets := secretsmanager.NewFromConfig(sys.Config())
+	key := createKey(t, client)
+	canary := sys.Canary()
+	var arns []string
+	for _, name := range []string{"one", "two"} {
+		secret, err := secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, KmsKeyId: key.Arn, SecretString: &canary})
+		if err != nil {
+			t.Fatal(err)
+		}
+		arns = append(arns, *secret.ARN)
+	}
+	bob := secretsmanager.NewFromConfig(sys.Role(t, "bob", malotetest.Allow("*", "secretsmanager:GetSecretValue")))
+	get := func(i int) error {
+		_, err := bob.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arns[i]})
+		return err
+	}
+	wantError(t, get(0), "AccessDeniedException", "Access to KMS is not allowed")
+	grant := grantTo(t, client, &kms.CreateGrantInput{
+		KeyId: key.KeyId, GranteePrincipal: aws.String("arn:aws:iam::123456789012:role/bob"), Operations: []types.GrantOperation{"Decrypt"},
+		Constraints: &types.GrantConstraints{EncryptionContextSubset: map[string]string{"SecretARN": arns[0]}},
+	})
+	if err := get(0); err != nil {
+		t.Error(err)
+	}
+	wantError(t, get(1), "AccessDeniedException", "Access to KMS is not allowed")
+	if _, err := client.RetireGrant(t.Context(), &kms.RetireGrantInput{GrantToken: grant.GrantToken}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, get(0), "AccessDeniedException", "Access to KMS is not allowed")
 }
