@@ -22,7 +22,7 @@ type reads struct {
 
 // read is a secret that was read on a day that its record does not tell yet.
 type read struct {
-	secret   *secret
+	secret   *secret // what names it, and no more
 	day      time.Time
 	versions map[string]time.Time
 }
@@ -42,7 +42,9 @@ func (s *Service) noteRead(x *secret, v *version) {
 		if s.reads.byARN == nil {
 			s.reads.byARN = map[string]*read{}
 		}
-		r = &read{secret: x, versions: map[string]time.Time{}}
+		// Not x itself: a million secrets may be read before the next storeReads.
+		name := &secret{Name: x.Name, Suffix: x.Suffix, Account: x.Account, Region: x.Region, arn: x.arn}
+		r = &read{secret: name, versions: map[string]time.Time{}}
 		s.reads.byARN[x.arn] = r
 	}
 	r.day = today
