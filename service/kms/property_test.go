@@ -183,6 +183,18 @@ func violations(ctx context.Context, s *testService, regions []string, id string
 			if !k.Expires.IsZero() {
 				want[k.expiryPath()] = true
 			}
+			var expires time.Time
+			k.eachImported(func(m *material) {
+				if !m.ValidTo.IsZero() && (expires.IsZero() || m.ValidTo.Before(expires)) {
+					expires = m.ValidTo
+				}
+				if m.Key == nil && !m.ValidTo.IsZero() {
+					complain("%s: material %s is gone and still to expire", region, m.ID)
+				}
+			})
+			if !expires.Equal(k.Expires) {
+				complain("%s: expires %v, said to be %v", region, expires, k.Expires)
+			}
 			if (k.State == types.KeyStatePendingDeletion) != !k.Deletion.IsZero() {
 				complain("%s: state %s, to be deleted %v", region, k.State, k.Deletion)
 			}
