@@ -31,7 +31,7 @@ func TestShop(t *testing.T) {
 	}
 	for _, want := range []string{
 		"env DATABASE_PASSWORD_PINNED", "env COUPON_KEY", "file tls.pem", "task role read shop/tls",
-		"task role was refused shop/db", "from mailer: mailer ready", "nothing found, nothing left",
+		"task role was refused shop/db", "mailer ready (token accepted", "nothing found, nothing left",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output has no %q", want)
