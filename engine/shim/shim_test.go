@@ -118,6 +118,21 @@ func (w *world) run(t *testing.T, env []string, config container.Config, host co
 	return enginetest.Wait(t, w.docker, id)
 }
 
+// signals is what a process of a container that malote has nothing to do with says of the
+// signals it ignores and blocks: none, or what dockerd was started with.
+func (w *world) signals(t *testing.T) string {
+	t.Helper()
+	image := enginetest.Build(t, w.docker, enginetest.Image{Entrypoint: []string{"/app", "id"}})
+	id := enginetest.Create(t, w.docker, &container.Config{Image: image}, &container.HostConfig{})
+	enginetest.Start(t, w.docker, id)
+	result := enginetest.Wait(t, w.docker, id)
+	_, signals, ok := strings.Cut(result.Stdout, "cwd=/ ")
+	if !ok {
+		t.Fatalf("a plain container said %q, %q", result.Stdout, result.Stderr)
+	}
+	return signals
+}
+
 // unseen fails if Docker shows a value anywhere in its account of a container.
 func (w *world) unseen(t *testing.T, id string, values ...string) {
 	t.Helper()
@@ -161,6 +176,7 @@ func TestCommands(t *testing.T) {
 	secret := []string{"PASSWORD=" + canary}
 	want := line("PASSWORD", canary)
 	program := enginetest.Program(t)
+	signals := w.signals(t)
 
 	for _, tt := range []struct {
 		name   string
@@ -183,11 +199,11 @@ func TestCommands(t *testing.T) {
 		{name: "on Docker's own PATH", image: enginetest.Image{Cmd: []string{"tool", "env", "PASSWORD"},
 			Files: []enginetest.File{{Path: "/usr/local/bin/tool", Content: program, Mode: 0o755}}}, want: want},
 		{name: "relative to WORKDIR", image: enginetest.Image{WorkingDir: "/srv/site", Cmd: []string{"./bin/tool", "env", "PASSWORD", "then", "id"},
-			Files: []enginetest.File{{Path: "/srv/site/bin/tool", Content: program, Mode: 0o755}}}, want: want + "pid=1 uid=0 gid=0 cwd=/srv/site ignored=0000000000000000 blocked=0000000000000000\n"},
+			Files: []enginetest.File{{Path: "/srv/site/bin/tool", Content: program, Mode: 0o755}}}, want: want + "pid=1 uid=0 gid=0 cwd=/srv/site " + signals},
 		{name: "on a relative PATH", image: enginetest.Image{WorkingDir: "/srv", Env: []string{"PATH=bin"}, Cmd: []string{"tool", "env", "PASSWORD"},
 			Files: []enginetest.File{{Path: "/srv/bin/tool", Content: program, Mode: 0o755}}}, want: want},
 		{name: "non-root user", image: enginetest.Image{User: "app", Entrypoint: []string{"/app"}, Cmd: []string{"env", "PASSWORD", "then", "id"}},
-			want: want + "pid=1 uid=1000 gid=1000 cwd=/ ignored=0000000000000000 blocked=0000000000000000\n"},
+			want: want + "pid=1 uid=1000 gid=1000 cwd=/ " + signals},
 		{name: "unknown uid", image: enginetest.Image{Entrypoint: []string{"/app"}, Cmd: []string{"env", "PASSWORD"}},
 			config: container.Config{User: "54321:54321"}, want: want},
 		{name: "read-only root, no capabilities, no new privileges", image: enginetest.Image{User: "1000", Entrypoint: []string{"/app", "env", "PASSWORD"}},
