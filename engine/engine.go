@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -113,6 +114,7 @@ type Engine struct {
 	volumes *volume.Manager
 	extras  // what serves containers besides: metadata, log forwarding
 	info    docker.Info
+	taken   *os.File // the directory, while this engine has it
 
 	ctx     context.Context // the engine's life
 	cancel  context.CancelFunc
@@ -185,6 +187,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.info.OS != "linux" {
 		return fmt.Errorf("this engine runs Linux containers; Docker here runs %s", e.info.OS)
 	}
+	if err := e.take(); err != nil {
+		return err
+	}
 	sockets := filepath.Join(e.Dir, "sockets")
 	if err := executable(sockets); err != nil {
 		return err
@@ -242,13 +247,36 @@ func executable(dir string) error {
 
 // Close ends the engine and leaves every container as it is.
 func (e *Engine) Close() error {
+	defer e.leave()
 	if e.cancel == nil {
 		return nil
 	}
 	e.cancel()
 	e.running.Wait()
 	e.closeExtras()
-	return e.shim.Close()
+	err := e.shim.Close()
+	if len(e.all()) == 0 {
+		err = errors.Join(err, e.vacate())
+	}
+	return err
+}
+
+// vacate removes what the engine has in its directory, as far as nothing is in there that
+// somebody still needs: a report that could not be made, lines that could not be shipped.
+func (e *Engine) vacate() error {
+	sockets := filepath.Join(e.Dir, "sockets")
+	if err := e.shim.Vacate(); err != nil {
+		return err
+	}
+	if left, err := os.ReadDir(sockets); err == nil && len(left) == 0 {
+		unix.Unmount(sockets, unix.MNT_DETACH) // if a tmpfs was mounted for them
+	}
+	for _, dir := range []string{sockets, filepath.Join(e.Dir, "volumes"), filepath.Join(e.Dir, "logs"), e.recordDir(), e.Dir} {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // reportPatience is how long Shutdown waits for a control plane to hear of the end of tasks.
@@ -276,12 +304,7 @@ func (e *Engine) Shutdown(reason string) error {
 		}
 		break
 	}
-	if err := e.Close(); err != nil {
-		return err
-	}
-	// With no task there is no socket; a tmpfs that was mounted for them goes too.
-	unix.Unmount(filepath.Join(e.Dir, "sockets"), unix.MNT_DETACH)
-	return nil
+	return e.Close()
 }
 
 func (e *Engine) all() []*task {

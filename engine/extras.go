@@ -131,11 +131,7 @@ func (t *task) attach(ctx context.Context, id string) error {
 	if t.served == nil {
 		return nil
 	}
-	network := t.engine.MetadataNetwork.Name
-	if network == "" {
-		network = metadata.Network().Name
-	}
-	return t.engine.docker.Connect(ctx, network, id)
+	return t.engine.metadata.Attach(ctx, id)
 }
 
 // introduce says which of Docker's containers are the task's, so that they are served.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -35,10 +36,86 @@ func (w *world) withMetadata(third int) {
 		Labels: map[string]string{"malote.network": "test"},
 	}
 	w.t.Cleanup(func() {
-		if err := w.config.Docker.RemoveNetwork(context.Background(), name); err != nil {
-			w.t.Error(err)
+		if w.hasNetwork() {
+			w.t.Error("the metadata network is left")
+			w.config.Docker.RemoveNetwork(context.Background(), name)
+		}
+		if _, err := os.Stat("/run/malote-network-" + name + ".lock"); err == nil {
+			w.t.Error("the metadata network's lock is left")
 		}
 	})
+}
+
+func (w *world) hasNetwork() bool {
+	_, err := w.docker.NetworkInspect(context.Background(), w.config.MetadataNetwork.Name, client.NetworkInspectOptions{})
+	return err == nil
+}
+
+func TestTheLastEngineTakesTheNetworkAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.withMetadata(44)
+	image := w.image(enginetest.Image{})
+	w.config.StateDir = t.TempDir() // what outlives a host's start stays there
+	one := w.start()
+	other := w.config
+	other.Name, other.Dir, other.StateDir = enginetest.Name(t), t.TempDir(), t.TempDir()
+	two, err := engine.New(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !w.hasNetwork() {
+		t.Error("the network was taken away under another engine")
+	}
+	// Somebody prunes networks; the next container has one again.
+	if err := w.config.Docker.RemoveNetwork(t.Context(), w.config.MetadataNetwork.Name); err != nil {
+		t.Fatal(err)
+	}
+	app := container("app", w.image(enginetest.Image{Shell: true}))
+	app.EntryPoint = []string{"/bin/sh"}
+	app.Command = []string{"-c", "fetch $ECS_CONTAINER_METADATA_URI_V4 200 then exit 0"}
+	if r, err := two.RunTask(t.Context(), newTask(app)); err != nil || exitCode(report(t, r, "app")) != 0 {
+		t.Errorf("RunTask after the network was pruned = %+v, %v", r, err)
+	}
+	// A task that goes on keeps it.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	task := newTask(container("app", image, "trap", "0"))
+	go two.RunTask(ctx, task)
+	w.waitFor("app: ready")
+	if err := two.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !w.hasNetwork() {
+		t.Error("the network was taken away from a task")
+	}
+	three, err := engine.New(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := three.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := three.Shutdown("over"); err != nil {
+		t.Fatal(err)
+	}
+	if w.hasNetwork() {
+		t.Error("the network is left")
+	}
+	for _, dir := range []string{w.config.Dir, other.Dir} {
+		if _, err := os.Stat(dir); err == nil {
+			left, _ := os.ReadDir(dir)
+			for _, e := range left {
+				t.Errorf("%s is left", e.Name())
+			}
+		}
+	}
 }
 
 func TestMetadataAndCredentialsReachContainers(t *testing.T) {

@@ -29,6 +29,9 @@
 // the same address and tells its containers so, by AWS_CONTAINER_CREDENTIALS_FULL_URI,
 // which SDKs accept for 169.254.170.2 with any port.
 //
+// The last engine of a host to end without a task takes the network away. Who still uses
+// it is told by a lock on /run/malote-network-NAME.lock.
+//
 // Ids are derived from a key and the task's ARN, so that they are the same after a
 // restart, which containers do not notice.
 //

@@ -46,6 +46,8 @@ func Network() docker.Network {
 // Docker is what this package asks of Docker; *docker.Client has it.
 type Docker interface {
 	EnsureNetwork(ctx context.Context, n docker.Network) (string, error)
+	RemoveNetwork(ctx context.Context, name string) error
+	Connect(ctx context.Context, network, container string) error
 	Inspect(ctx context.Context, id string) (*docker.Container, error)
 	Stats(ctx context.Context, id string) ([]byte, error)
 }
@@ -81,6 +83,7 @@ type Server struct {
 	servers  []*http.Server
 	ports    map[uint16]uint16 // what containers are told instead of a usual port; read-only after Start
 	serving  sync.WaitGroup
+	use      *use // of the network; nil: nobody shall know, and the network stays
 	throttle throttle
 
 	mu         sync.Mutex            // guards the maps, and the fields of tasks and containers that say so
@@ -104,7 +107,12 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		s.now = time.Now
 	}
 	s.throttle.now = s.now
+	var err error
+	if s.use, err = takeUse(s.Network.Name); err != nil {
+		s.log.Warn("the network of the metadata endpoint will stay", "network", s.Network.Name, "err", err)
+	}
 	if _, err := s.Docker.EnsureNetwork(ctx, s.Network); err != nil {
+		s.leave()
 		return nil, fmt.Errorf("making the network %s (%s) of the metadata endpoint: %w", s.Network.Name, s.Network.Subnet, err)
 	}
 	if err := s.serve(ctx); err != nil {
@@ -256,14 +264,15 @@ func replace(path string, content []byte) error {
 	return err
 }
 
-// Close stops serving. The network stays: containers are on it.
+// Close stops serving. The network stays while a container is on it, a task that was opened
+// was not closed, or another engine of the host listens there.
 func (s *Server) Close() error {
 	var failed error
 	for _, server := range s.servers {
 		failed = errors.Join(failed, server.Close())
 	}
 	s.serving.Wait()
-	return failed
+	return errors.Join(failed, s.leave())
 }
 
 // Endpoint is the AWS_ENDPOINT_URL of containers, empty without an API.

@@ -131,6 +131,20 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// Vacate removes the program, unless an endpoint is left whose container may need it.
+func (s *Server) Vacate() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("removing malote-init: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			return nil
+		}
+	}
+	return os.RemoveAll(s.program)
+}
+
 // Sweep removes the directories of endpoints that are not open and that keep does
 // not want: what a crash left behind.
 func (s *Server) Sweep(keep func(name string) bool) error {
