@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -62,7 +65,12 @@ malote up runs an engine as well, on this machine's Docker:
 
 func (c *upCommand) Run(ctx context.Context, p *program) error {
 	return c.serve(ctx, p, func(ctx context.Context, plane *plane, log *slog.Logger) error {
+		name, err := engineName(plane.dir)
+		if err != nil {
+			return err
+		}
 		e, err := c.engine(engine.Config{
+			Name: name,
 			AWS: aws.Config{
 				Region: c.Region, BaseEndpoint: aws.String("http://malote"),
 				Credentials: plane.Instance(c.Account, "up"),
@@ -78,6 +86,28 @@ func (c *upCommand) Run(ctx context.Context, p *program) error {
 		}
 		return e.Run(ctx)
 	})
+}
+
+// engineName is what the containers of the malote on a data directory are labelled with: made up
+// once and kept there, so that a second malote of the host does not take the first one's
+// containers for its own.
+func engineName(dir string) (string, error) {
+	path := filepath.Join(dir, "engine-name")
+	name, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		name = []byte("malote-" + strings.ToLower(rand.Text()[:8]))
+		err = os.WriteFile(path, name, 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("the engine's name: %w", err)
+	}
+	if len(name) == 0 { // a crash came between
+		if err := os.Remove(path); err != nil {
+			return "", err
+		}
+		return engineName(dir)
+	}
+	return string(name), nil
 }
 
 // serve runs the control plane, and beside it whatever else, until ctx ends.
