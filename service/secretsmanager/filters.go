@@ -48,6 +48,9 @@ func (f *filter) has(x *secret, v filterValue) bool {
 		return slices.ContainsFunc(x.Tags, func(t tag) bool { return strings.HasPrefix(t.Key, v.text) })
 	case types.FilterNameStringTypeTagValue:
 		return slices.ContainsFunc(x.Tags, func(t tag) bool { return strings.HasPrefix(t.Value, v.text) })
+	case types.FilterNameStringTypePrimaryRegion:
+		region := x.primaryRegion()
+		return region != "" && strings.HasPrefix(region, v.text)
 	case types.FilterNameStringTypeDescription:
 		return hasWords(v.words, x.Description)
 	case types.FilterNameStringTypeAll:
@@ -57,7 +60,7 @@ func (f *filter) has(x *secret, v filterValue) bool {
 		}
 		return hasWords(v.words, texts...)
 	}
-	// No secret has a primary Region, since none is replicated, nor an owning service.
+	// No secret has an owning service.
 	return false
 }
 
