@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,16 +92,11 @@ type compiledMaterial struct {
 	cipher *xaes.Key // nil of material that is not there
 }
 
-// UnmarshalJSON reads a record. What is compiled from it lives as long as the record
-// does, so a key in use is parsed once, not once per request.
-func (k *key) UnmarshalJSON(data []byte) error {
-	type record key
-	if err := json.Unmarshal(data, (*record)(k)); err != nil {
-		return err
-	}
+// Prepare completes a record that was read. What is compiled from it lives as long as the
+// record does, so a key in use is parsed once, not once per request.
+func (k *key) Prepare() {
 	k.text = keyARN(k.Region, k.Account, k.ID)
 	k.compiled = sync.OnceValues(k.compile)
-	return nil
 }
 
 func (k *key) compile() (*compiled, error) {
