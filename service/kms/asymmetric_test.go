@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512"
 	"crypto/x509"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/malotetest"
 )
@@ -137,6 +139,28 @@ func TestSignVerify(t *testing.T) {
 			wantError(t, err, "InvalidKeyUsageException", "Algorithm "+string(wrong)+" is incompatible with key spec "+string(spec)+".")
 		})
 	}
+}
+
+// p256SPKI is somebody's public key on P-256.
+var p256SPKI = func() []byte {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	if err != nil {
+		panic(err)
+	}
+	return der
+}()
+
+// codeOf is the code of an AWS error, else "".
+func codeOf(err error) string {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return ""
+	}
+	return api.ErrorCode()
 }
 
 // verifies asks the standard library, or openssl, which alone knows secp256k1.

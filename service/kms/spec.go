@@ -11,8 +11,8 @@ import (
 // keySpec says what keys of a spec are for. Of a spec that has none KMS here makes no keys:
 // ML_DSA and ML_KEM (the Go standard library does not export ML-DSA), SM2 (China alone).
 type keySpec struct {
-	bits  int // of RSA; of HMAC, in bytes
-	bytes int
+	bits  int // of an RSA key
+	bytes int // of an HMAC key
 
 	encryption []types.EncryptionAlgorithmSpec
 	signing    []types.SigningAlgorithmSpec
@@ -84,6 +84,17 @@ func (k *key) usage() types.KeyUsageType {
 func (k *key) isSymmetric() bool { return k.Spec == "" }
 
 func (k *key) isMAC() bool { return keySpecs[k.Spec].macs != nil }
+
+// class is what an alias must not change of the key that it names, beside its usage.
+func (k *key) class() string {
+	switch {
+	case k.isSymmetric():
+		return "symmetric"
+	case k.isMAC():
+		return "HMAC"
+	}
+	return "asymmetric"
+}
 
 // describeSpec adds to m what follows from k's spec and usage.
 func (k *key) describeSpec(m *types.KeyMetadata) {
