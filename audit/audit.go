@@ -38,6 +38,10 @@ type Record struct {
 	Decision     policy.Decision
 	ErrorCode    string // "" when allowed
 	ErrorMessage string
+
+	// Event is what a service did by itself, a JSON object; nil for a request. It must have
+	// no secret's value. The record then has no decision, for there was none to take.
+	Event []byte
 }
 
 // Log takes records. Record returns nil once the log answers for the record; an access

@@ -74,7 +74,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
 	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
-	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
+	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
@@ -103,6 +103,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
 			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
+			"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
 		})
 	}()
 	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); <-done }}, nil

@@ -41,6 +41,9 @@ type plane struct {
 
 // open starts it. An endpoint may be unknown yet ("").
 func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger) (_ *plane, err error) {
+	if err := keepFromDumps(); err != nil {
+		return nil, err
+	}
 	p := &plane{dir: dataDirOr(f.DataDir), flags: f}
 	defer func() {
 		if err != nil {

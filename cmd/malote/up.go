@@ -181,6 +181,9 @@ type engineFlags struct {
 
 // engine makes one; the rest of c is the caller's.
 func (f *engineFlags) engine(c engine.Config) (*engine.Engine, error) {
+	if err := keepFromDumps(); err != nil { // values of secrets pass through
+		return nil, err
+	}
 	client, err := docker.New(f.DockerHost)
 	if err != nil {
 		return nil, err
