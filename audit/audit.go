@@ -22,6 +22,7 @@ import (
 // Record is one access, as it was decided. What it points to must not change any more.
 type Record struct {
 	Time      time.Time
+	Event     bool   // what a service did of its own accord: there was no decision
 	Service   string // "secretsmanager"
 	Name      string // the action's: "GetSecretValue"
 	Operation string // the request's, which may need several actions
