@@ -121,13 +121,14 @@ func newWorld(t *testing.T, with ...malotetest.Option) *world {
 	w.System = malotetest.New(t, append([]malotetest.Option{rotationOf(&w.rotator)}, with...)...)
 	w.value = w.Canary
 	w.client = secretsmanager.NewFromConfig(w.Config())
-	makeRotatorRole(t, w.System)
+	makeRole(t, w.Config())
 	return w
 }
 
-func makeRotatorRole(t *testing.T, sys *malotetest.System) {
+// makeRole makes the role of the rotation function.
+func makeRole(t *testing.T, cfg aws.Config) {
 	t.Helper()
-	people := iam.NewFromConfig(sys.Config())
+	people := iam.NewFromConfig(cfg)
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole","Condition":{"ArnEquals":{"aws:SourceArn":"` + rotateARN + `"}}}]}`
 	if _, err := people.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("rotator"), AssumeRolePolicyDocument: &trust}); err != nil {
 		t.Fatal(err)
@@ -354,7 +355,7 @@ func TestFailingStep(t *testing.T) {
 func TestNothingMoved(t *testing.T) {
 	t.Parallel()
 	sys := malotetest.New(t, rotationOf(nothing{}))
-	makeRotatorRole(t, sys)
+	makeRole(t, sys.Config())
 	w := &world{System: sys, client: secretsmanager.NewFromConfig(sys.Config())}
 	w.create(t, "db")
 	if err := w.rotate(t, nil); err != nil {
