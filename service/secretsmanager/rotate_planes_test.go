@@ -3,6 +3,7 @@ package secretsmanager_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,8 +26,13 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/bolt"
+	"github.com/malote/malote/store/etcd/etcdtest"
 	"github.com/malote/malote/store/memory"
 )
+
+var cluster etcdtest.Shared
+
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
 // planes are control planes on one store, with one rotation function.
 type planes struct {
@@ -108,9 +114,27 @@ func awaitRotated(t *testing.T, cfg aws.Config, name string, since time.Time) *s
 // Several control planes on one store rotate each secret once.
 func TestPlanesRotateOnce(t *testing.T) {
 	t.Parallel()
-	p := newPlanes(t, memory.New())
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		st := memory.New()
+		rotateOnce(t, st, st)
+	})
+	t.Run("etcd", func(t *testing.T) {
+		t.Parallel()
+		server := cluster.Server(t)
+		first, second := server.Open(t, "rotate/"), server.Open(t, "rotate/")
+		defer first.Close()
+		defer second.Close()
+		rotateOnce(t, first, second)
+	})
+}
+
+// rotateOnce has a control plane on each of two ways to one store.
+func rotateOnce(t *testing.T, one, other store.Store) {
+	p := newPlanes(t, one)
 	first, stop := p.start(t)
 	defer stop()
+	p.store = other
 	second, stopSecond := p.start(t)
 	defer stopSecond()
 	makeRole(t, first)

@@ -30,7 +30,8 @@ func (s *Service) RotateSecret(ctx context.Context, in *secretsmanager.RotateSec
 		"secretsmanager:RotateImmediately":   boolCondition(immediately),
 	}}
 	function := aws.ToString(in.RotationLambdaARN)
-	if function != "" {
+	stored := function == "" // or else given
+	if !stored {
 		a.conditions["secretsmanager:RotationLambdaARN"] = []string{function}
 	}
 	x, err := s.authorizedSecret(ctx, a)
@@ -55,18 +56,17 @@ func (s *Service) RotateSecret(ctx context.Context, in *secretsmanager.RotateSec
 	if err := x.active(); err != nil {
 		return nil, err
 	}
-	if function == "" {
-		if x.Rotation == nil {
-			return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
-		}
-		function = x.Rotation.Function
-	}
-	if err := s.authorizeFunction(ctx, function); err != nil {
-		return nil, err
-	}
 
 	for range attempts {
-		changed, err := s.rotateSecret(ctx, a, x, function, given, *in.ClientRequestToken, immediately)
+		if stored {
+			if function = x.function(); function == "" {
+				return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
+			}
+		}
+		if err := s.authorizeFunction(ctx, function); err != nil {
+			return nil, err
+		}
+		changed, err := s.rotateSecret(ctx, a, x, function, stored, given, *in.ClientRequestToken, immediately)
 		if err == nil {
 			s.wakeScheduler()
 			return &secretsmanager.RotateSecretOutput{ARN: aws.String(changed.arn), Name: aws.String(changed.Name), VersionId: in.ClientRequestToken}, nil
@@ -94,8 +94,8 @@ func (s *Service) authorizeFunction(ctx context.Context, function string) error 
 	return nil
 }
 
-// rotateSecret is an attempt of RotateSecret.
-func (s *Service) rotateSecret(ctx context.Context, a access, x *secret, function string, given *rules, token string, immediately bool) (*secret, error) {
+// rotateSecret is an attempt of RotateSecret, by the secret's own function or another.
+func (s *Service) rotateSecret(ctx context.Context, a access, x *secret, function string, own bool, given *rules, token string, immediately bool) (*secret, error) {
 	var copied version
 	var stored *value
 	source := x.holder(current)
@@ -109,6 +109,9 @@ func (s *Service) rotateSecret(ctx context.Context, a access, x *secret, functio
 	return s.change(ctx, a, x, func(tx store.Tx, x *secret) error {
 		if err := x.active(); err != nil {
 			return err
+		}
+		if own && x.function() != function {
+			return errMoved // and ask about that one
 		}
 		h, err := s.getHistory(tx, x)
 		if err != nil {
