@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -101,7 +102,8 @@ func rotationHistory(ctx context.Context, cfg aws.Config, name string) (*rotatio
 }
 
 func printRotation(w io.Writer, h *rotation.History) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	switch {
 	case h.Function == "":
 		fmt.Fprintf(table, "%s is not configured for rotation\n", h.Name)
@@ -121,7 +123,15 @@ func printRotation(w io.Writer, h *rotation.History) error {
 			fmt.Fprintf(table, "  %s\t%s\t%s\tattempt %d\t%s\n", stamp(st.Started), st.Step, st.Outcome, st.Attempt, st.Reason)
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) { // without what pads an empty last column
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
