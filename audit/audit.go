@@ -22,6 +22,7 @@ import (
 // Record is one access, as it was decided. What it points to must not change any more.
 type Record struct {
 	Time      time.Time
+	Event     bool   // what a service did of its own accord: there was no decision
 	Service   string // "secretsmanager"
 	Name      string // the action's: "GetSecretValue"
 	Operation string // the request's, which may need several actions
@@ -39,9 +40,9 @@ type Record struct {
 	ErrorCode    string // "" when allowed
 	ErrorMessage string
 
-	// Event is what a service did by itself, a JSON object; nil for a request. It must have
+	// Details say more of an Event, as a JSON object; nil for nothing more. It must have
 	// no secret's value. The record then has no decision, for there was none to take.
-	Event []byte
+	Details []byte
 }
 
 // Log takes records. Record returns nil once the log answers for the record; an access

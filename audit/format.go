@@ -87,9 +87,12 @@ func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]b
 		b = appendMember(b, "errorCode", r.ErrorCode, maxText)
 		b = appendMember(b, "errorMessage", r.ErrorMessage, maxText)
 	}
-	if r.Event != nil {
-		b = append(b, `,"requestParameters":null,"responseElements":null,"serviceEventDetails":`...)
-		b = append(b, r.Event...)
+	if r.Event {
+		b = append(b, `,"requestParameters":null,"responseElements":null`...)
+		if r.Details != nil {
+			b = append(b, `,"serviceEventDetails":`...)
+			b = append(b, r.Details...)
+		}
 	} else {
 		b = append(b, `,"requestParameters":null,"responseElements":null,"additionalEventData":{`...)
 		b = appendDecision(b, r)
@@ -109,7 +112,7 @@ func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]b
 		b = appendMember(b, "ARN", r.Resource, maxText)
 		b = append(b, `}]`...)
 	}
-	if r.Event != nil {
+	if r.Event {
 		b = append(b, `,"eventType":"AwsServiceEvent","managementEvent":true`...)
 	} else {
 		b = append(b, `,"eventType":"AwsApiCall","managementEvent":true`...)

@@ -25,6 +25,7 @@ type secretCommands struct {
 	Put      secretPutCommand      `cmd:"" help:"Give a secret a new version, from stdin."`
 	Describe secretDescribeCommand `cmd:"" help:"Tell about a secret, without its value."`
 	Versions secretVersionsCommand `cmd:"" help:"List a secret's versions and their stages."`
+	Rotation rotationCommand       `cmd:"" help:"What became of a secret's rotations, and why."`
 	Delete   secretDeleteCommand   `cmd:"" help:"Delete a secret, after a time to think again."`
 	Restore  secretRestoreCommand  `cmd:"" help:"Take a deletion back."`
 }

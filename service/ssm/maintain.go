@@ -143,6 +143,6 @@ func (s *Service) record(ctx context.Context, r *ref, p *parameter, done *inline
 	return s.audit.Record(ctx, audit.Record{
 		Time: s.now(), Service: "ssm", Name: "ParameterStorePolicyAction", Region: r.region,
 		Principal: &caller.Principal{Type: caller.Service, Service: "ssm.amazonaws.com", Account: r.account},
-		Resource:  r.arn(), Account: r.account, Decision: policy.Decision{Allowed: true}, Event: event,
+		Resource:  r.arn(), Account: r.account, Decision: policy.Decision{Allowed: true}, Event: true, Details: event,
 	})
 }

@@ -55,11 +55,11 @@ func TestOneExecutes(t *testing.T) {
 			Type   string `json:"detail-type"`
 			Detail map[string]string
 		}
-		if err := json.Unmarshal(records[round].Event, &event); err != nil {
+		if err := json.Unmarshal(records[round].Details, &event); err != nil {
 			t.Fatal(err)
 		}
 		if event.Source != "aws.ssm" || event.Type != "Parameter Store Policy Action" || event.Detail["policy-type"] != want || event.Detail["parameter-name"] != "/a/p" {
-			t.Errorf("event %d = %s", round, records[round].Event)
+			t.Errorf("event %d = %s", round, records[round].Details)
 		}
 	}
 }
