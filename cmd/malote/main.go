@@ -29,6 +29,7 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run a task definition file here, now."`
 	Verify  verifyCommand  `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
 	Policy  policyCommand  `cmd:"" help:"Print the least that a task definition's two roles need."`
+	Secret  secretCommands `cmd:"" help:"Secrets: list, create, get, put, delete."`
 	Seal    sealCommands   `cmd:"" help:"The key that wraps the keyring."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -47,6 +47,7 @@ type secret struct {
 	Primary     string          `json:",omitempty"` // of a replica: the Region of its primary secret
 	Replicas    []replica       `json:",omitempty"` // of a primary secret
 	Lagging     bool            `json:",omitempty"` // whether there is an entry at lagPath
+	Rotation    *rotating       `json:",omitempty"` // nil until it was configured once
 
 	arn    string
 	tags   map[string]string
@@ -96,6 +97,10 @@ func (x *secret) clone() *secret {
 	c.Tags, c.Versions, c.Replicas = slices.Clone(x.Tags), slices.Clone(x.Versions), slices.Clone(x.Replicas)
 	for i := range c.Versions {
 		c.Versions[i].Stages = slices.Clone(c.Versions[i].Stages)
+	}
+	if x.Rotation != nil {
+		r := *x.Rotation
+		c.Rotation = &r
 	}
 	return &c
 }

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/aws/smithy-go"
+)
+
+// maxValue is more than either service keeps: they say their own limits.
+const maxValue = 1 << 20
+
+// valueFlags are those of commands that are given a value. It comes on stdin or from a
+// file: a process's arguments are everybody's to read.
+type valueFlags struct {
+	File string `help:"Read the value from this file, not from stdin." placeholder:"FILE"`
+	Trim bool   `help:"Leave out one newline at the value's end."`
+
+	Refused []string `arg:"" optional:"" hidden:"" name:"value"`
+}
+
+func (f *valueFlags) read(p *program) ([]byte, error) {
+	if len(f.Refused) > 0 {
+		return nil, &hintError{&usageError{errors.New("a value is not taken as an argument: every process on this machine can read those, and the shell keeps them")},
+			"give it on stdin, or in a file with --file"}
+	}
+	in := p.stdin
+	if f.File != "" {
+		file, err := os.Open(f.File)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		in = file
+	} else if isTerminal(in) {
+		return nil, &hintError{&usageError{errors.New("no value: it would show on the terminal as you type it")}, "give it on stdin from a pipe, or in a file with --file"}
+	}
+	value, err := io.ReadAll(io.LimitReader(in, maxValue+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the value: %w", err)
+	}
+	switch {
+	case len(value) > maxValue:
+		return nil, fmt.Errorf("the value has more than %d bytes", maxValue)
+	case f.Trim:
+		value = bytes.TrimSuffix(bytes.TrimSuffix(value, []byte("\n")), []byte("\r"))
+	case bytes.HasSuffix(value, []byte("\n")):
+		fmt.Fprintln(p.stderr, "malote: hint: the value ends in a newline, which is kept; --trim leaves it out")
+	}
+	if len(value) == 0 {
+		return nil, &hintError{&usageError{errors.New("the value is empty")}, "give it on stdin, or in a file with --file"}
+	}
+	return value, nil
+}
+
+// write puts a value on stdout as it is. A terminal gets a newline behind it.
+func (p *program) write(value []byte) error {
+	if isTerminal(p.stdout) && !bytes.HasSuffix(value, []byte("\n")) {
+		value = append(bytes.Clone(value), '\n')
+	}
+	_, err := p.stdout.Write(value)
+	return err
+}
+
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
+}
+
+// table prints aligned columns; a row is its cells with tabs between.
+func (p *program) table(rows func(w io.Writer)) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	rows(w)
+	return w.Flush()
+}
+
+// said is an error of the SDK in the service's own words, with what the user can do.
+func said(err error, hints map[string]string) error {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return err
+	}
+	told := fmt.Errorf("%s: %s", api.ErrorCode(), api.ErrorMessage())
+	if hint := hints[api.ErrorCode()]; hint != "" {
+		return &hintError{told, hint}
+	}
+	return told
+}
