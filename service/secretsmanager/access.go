@@ -82,9 +82,28 @@ func (s *Service) find(ctx context.Context, id secretID, region string, also fun
 
 // authorizeSecret asks the secret's policy and the caller's own.
 func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) error {
-	source, err := x.policy()
+	question, err := accessTo(ctx, a, x)
 	if err != nil {
 		return err
+	}
+	return s.authz.Authorize(ctx, question)
+}
+
+// stillMay reports whether the caller might do again what a says if the secret became x.
+func (s *Service) stillMay(ctx context.Context, a access, x *secret) (bool, error) {
+	question, err := accessTo(ctx, a, x)
+	if err != nil {
+		return false, err
+	}
+	decision, err := s.authz.Decide(ctx, question)
+	return decision.Allowed, err
+}
+
+// accessTo is what a says of x, for authz.
+func accessTo(ctx context.Context, a access, x *secret) (*authz.Access, error) {
+	source, err := x.policy()
+	if err != nil {
+		return nil, err
 	}
 	conditions := a.conditions // of this request alone
 	if conditions == nil {
@@ -99,11 +118,11 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	if x.Account != caller.From(ctx).Principal.Account {
 		named = a.secretID // a stranger does not learn the ARN, and with it that there is one
 	}
-	return s.authz.Authorize(ctx, &authz.Access{
+	return &authz.Access{
 		Action: a.action, Resource: x.arn, Account: x.Account, Named: named,
 		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
 		Conditions: conditions, Policy: source, Kind: policy.Resource,
-	})
+	}, nil
 }
 
 // authorize asks for an action that is on no secret.
