@@ -22,6 +22,7 @@ import (
 	"github.com/malote/malote/service/iam"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/kms"
+	"github.com/malote/malote/service/logs"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
 	"github.com/malote/malote/service/sts"
@@ -75,6 +76,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
 	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
+	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
@@ -85,6 +87,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
 		{Name: "sts", Impl: tokens},
 		{Name: "ecs", Impl: tasks},
+		{Name: "logs", Impl: output},
 	}
 	handler, err := gateway.New(gateway.Config{
 		Services:    services,
@@ -103,6 +106,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
 			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
+			"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
 		})
 	}()
 	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); <-done }}, nil
