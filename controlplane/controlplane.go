@@ -87,7 +87,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
 		{Name: "sts", Impl: tokens},
 		{Name: "ecs", Impl: tasks},
-		{Name: "logs", Impl: output},
+		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
 	}
 	handler, err := gateway.New(gateway.Config{
 		Services:    services,

@@ -30,6 +30,10 @@ const (
 	writeCount = store.MaxWrites - 10
 )
 
+// MaxBody is how many bytes a request needs: a batch whose every byte is escaped as JSON
+// does, and what is around events.
+const MaxBody = 8 << 20
+
 // PutLogEvents appends events to a stream. Events too old, too new or past the retention
 // are left out, and the answer says which. A batch is written in one transaction unless
 // it is larger than that: of one that fails then, the beginning may be there.
