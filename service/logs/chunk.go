@@ -161,6 +161,8 @@ func deflate(b []byte) []byte {
 	return bytes.Clone(out.Bytes())
 }
 
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+
 var errDamaged = errors.New("damaged chunk of log events")
 
 // inflate is the inverse of deflate.
@@ -172,7 +174,11 @@ func inflate(b []byte) ([]byte, error) {
 	case plainEvents:
 		return b[1:], nil
 	case deflated:
-		r := flate.NewReader(bytes.NewReader(b[1:]))
+		r := inflaters.Get().(io.Reader)
+		defer inflaters.Put(r)
+		if err := r.(flate.Resetter).Reset(bytes.NewReader(b[1:]), nil); err != nil {
+			return nil, errDamaged
+		}
 		// No chunk is larger: a longer event is alone in its own.
 		out, err := io.ReadAll(io.LimitReader(r, chunkSize+maxEvent+64))
 		if err != nil {
