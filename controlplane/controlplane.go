@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/malote/malote/audit"
@@ -97,15 +98,15 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		return nil, errors.Join(err, people.Close())
 	}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var background sync.WaitGroup
+	background.Go(func() { ecs.Schedule(upkeep, tasks) })
+	background.Go(func() {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
 			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
 		})
-	}()
-	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); <-done }}, nil
+	})
+	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); background.Wait() }}, nil
 }
 
 // maintain does every minute, and once more at the end, what time has made due.

@@ -147,6 +147,9 @@ func (s *Service) RegisterContainerInstance(ctx context.Context, in *ecs.Registe
 		if err := s.sawInstance(tx, sc, name, next.ID); err != nil {
 			return err
 		}
+		if err := s.wakeCluster(tx, sc, name); err != nil {
+			return err
+		}
 		out, err = s.describeInstance(tx, sc, next, true)
 		return err
 	})
@@ -201,6 +204,9 @@ func (s *Service) DeregisterContainerInstance(ctx context.Context, in *ecs.Dereg
 			if err := s.stopped(tx, sc, t); err != nil {
 				return err
 			}
+		}
+		if err := s.wakeCluster(tx, sc, cluster); err != nil {
+			return err
 		}
 		if err := s.seen.Delete(tx, sc.key("seen", cluster, id)); err != nil {
 			return err
@@ -392,6 +398,9 @@ func (s *Service) UpdateContainerInstancesState(ctx context.Context, in *ecs.Upd
 			i.Status = string(in.Status)
 			i.Version++
 			if err := s.instances.Put(tx, sc.key("instance", name, id), i); err != nil {
+				return err
+			}
+			if err := s.wakeCluster(tx, sc, name); err != nil {
 				return err
 			}
 			d, err := s.describeInstance(tx, sc, i, false)

@@ -54,7 +54,7 @@ func (s *Service) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskS
 			}
 			t.advance(status)
 		}
-		return s.putTask(tx, sc, t)
+		return s.changed(tx, sc, t)
 	})
 	if err != nil {
 		return nil, err
