@@ -147,6 +147,18 @@ func completed(v *types.Service) bool {
 	return stable(v) && v.Deployments[0].RolloutState == types.DeploymentRolloutStateCompleted
 }
 
+// passing moves the clock while the test waits, a second at a time and not so far that the
+// engine, which the clock does not move, would be taken for lost.
+func passing(sys *malotetest.System) func() {
+	left := 100
+	return func() {
+		if left--; left > 0 {
+			sys.Clock.Advance(time.Second)
+			time.Sleep(40 * time.Millisecond)
+		}
+	}
+}
+
 // said tells whether an event begins with a text.
 func said(v *types.Service, message string) bool {
 	return slices.ContainsFunc(v.Events, func(e types.ServiceEvent) bool {
@@ -351,8 +363,9 @@ func TestCircuitBreaker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tick := passing(sys)
 	v := until(t, client, "web", "rolled back", func(v *types.Service) bool {
-		sys.Clock.Advance(2 * time.Second)
+		tick()
 		return completed(v) && *v.Deployments[0].Id == *first.Deployments[0].Id
 	})
 	if now := w.tasks(); !slices.Equal(now, serving) {
@@ -381,7 +394,7 @@ func TestCircuitBreaker(t *testing.T) {
 		DeploymentConfiguration: &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}},
 	})
 	v = until(t, client, "bad", "failed", func(v *types.Service) bool {
-		sys.Clock.Advance(2 * time.Second)
+		tick()
 		return v.Deployments[0].RolloutState == "FAILED"
 	})
 	if got := *v.Deployments[0].RolloutStateReason; got != "ECS deployment circuit breaker: tasks failed to start." || v.Deployments[0].FailedTasks != 3 {
@@ -396,8 +409,9 @@ func TestLaunchesAreThrottled(t *testing.T) {
 	define(t, w.client, "web", "", "")
 	w.fails["web:1"] = "CannotPullContainerError: no such image"
 	create(t, w.client, &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1)})
+	tick := passing(sys)
 	v := until(t, w.client, "web", "impaired", func(v *types.Service) bool {
-		sys.Clock.Advance(time.Second)
+		tick()
 		return v.Deployments[0].FailedTasks >= 6
 	})
 	if !said(&v, "is unable to consistently start tasks successfully.") || v.Deployments[0].RolloutState != "IN_PROGRESS" {
