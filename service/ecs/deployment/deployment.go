@@ -165,11 +165,19 @@ func Decide(s *State) Plan {
 		}
 		stop(t)
 	}
+	// An old task that has only just started may well serve already.
+	fresh := 0
+	for _, t := range old {
+		if t.Phase == Starting {
+			fresh++
+		}
+	}
 	left := len(old)
 	for _, t := range expendable(old) {
-		serves := t.Phase == Healthy
+		serves := t.Phase == Healthy || t.Phase == Starting
 		switch {
-		case serves && healthy <= floor && s.Desired > 0:
+		case t.Phase == Healthy && healthy <= floor && s.Desired > 0,
+			t.Phase == Starting && healthy+fresh <= floor && s.Desired > 0:
 			continue
 		case left > keep:
 		case lacking > 0:
@@ -180,6 +188,9 @@ func Decide(s *State) Plan {
 			continue
 		}
 		left--
+		if t.Phase == Starting {
+			fresh--
+		}
 		stop(t)
 	}
 	if !s.Halted {

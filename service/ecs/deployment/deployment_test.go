@@ -50,6 +50,8 @@ func TestDecide(t *testing.T) {
 		{"a host without room has the old make it", 2, 50, 200, "h h", func(s *State) { s.Unplaced = 2 }, 2, "h", false},
 		{"but not below the floor", 2, 100, 200, "h h", func(s *State) { s.Unplaced = 2 }, 2, "", false},
 		{"old ones that serve nobody go", 2, 100, 200, "h p u", nil, 2, "u p", false},
+		{"old ones that have just started may serve", 2, 100, 200, "s s", nil, 2, "", false},
+		{"and stay until the new do", 2, 100, 200, "s s H S", nil, 0, "s", false},
 		{"unhealthy: a replacement first", 2, 100, 200, "H U", nil, 1, "", false},
 		{"then it goes", 2, 100, 200, "H H U", nil, 0, "U", false},
 		{"no room for a replacement", 2, 100, 100, "H U", nil, 1, "U", false},
