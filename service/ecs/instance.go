@@ -22,7 +22,8 @@ type instance struct {
 	ID           string
 	Cluster      string
 	Status       string
-	Attributes   []types.Attribute `json:",omitempty"`
+	Attributes   []types.Attribute `json:",omitempty"` // that its engine stated
+	Custom       []types.Attribute `json:",omitempty"` // that PutAttributes did
 	Resources    []types.Resource
 	VersionInfo  *types.VersionInfo `json:",omitempty"`
 	Tags         []types.Tag        `json:",omitempty"`
@@ -436,6 +437,9 @@ func (i *instance) attributes(sc scope) map[string]string {
 	for _, a := range i.Attributes {
 		m[aws.ToString(a.Name)] = aws.ToString(a.Value)
 	}
+	for _, a := range i.Custom {
+		m[aws.ToString(a.Name)] = aws.ToString(a.Value)
+	}
 	return m
 }
 
@@ -449,7 +453,7 @@ func (s *Service) describeInstance(tx store.Tx, sc scope, i *instance, tags bool
 		ContainerInstanceArn: aws.String(sc.instanceARN(i.Cluster, i.ID)),
 		AgentConnected:       connected,
 		Status:               aws.String(i.Status),
-		Attributes:           append([]types.Attribute{}, i.Attributes...),
+		Attributes:           slices.Concat([]types.Attribute{}, i.Attributes, i.Custom),
 		Attachments:          []types.Attachment{},
 		RegisteredResources:  append([]types.Resource{}, i.Resources...),
 		RegisteredAt:         &registered,

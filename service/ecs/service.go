@@ -68,6 +68,7 @@ type Service struct {
 	members            *store.Table[member]
 	eventsOf           *store.Table[events]
 	wakes              *store.Table[wake]
+	accountSettings    *store.Table[accountSetting]
 }
 
 // New returns a service over what c names.
@@ -95,6 +96,7 @@ func New(c Config) *Service {
 		members:            store.NewTable[member]("service's task"),
 		eventsOf:           store.NewTable[events]("service's events"),
 		wakes:              store.NewTable[wake]("service's wake"),
+		accountSettings:    store.NewTable[accountSetting]("account setting"),
 	}
 }
 
