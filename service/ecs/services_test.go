@@ -427,3 +427,203 @@ func TestLaunchesAreThrottled(t *testing.T) {
 		t.Errorf("the same event %d times", n)
 	}
 }
+
+func TestDaemonService(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	a := work(t, sys)
+	client := a.client
+	define(t, client, "agent", `'portMappings':[{'containerPort':80,'hostPort':8080}]`, "")
+	v := create(t, client, &ecs.CreateServiceInput{ServiceName: aws.String("agent"), TaskDefinition: aws.String("agent"), SchedulingStrategy: "DAEMON"})
+	if v.SchedulingStrategy != "DAEMON" || *v.DeploymentConfiguration.MinimumHealthyPercent != 0 || *v.DeploymentConfiguration.MaximumPercent != 100 {
+		t.Errorf("created %+v", v)
+	}
+	until(t, client, "agent", "on the first host", func(v *types.Service) bool { return v.DesiredCount == 1 && stable(v) && len(a.tasks()) == 1 })
+	b := work(t, sys)
+	until(t, client, "agent", "on both hosts", func(v *types.Service) bool {
+		return v.DesiredCount == 2 && stable(v) && len(a.tasks()) == 1 && len(b.tasks()) == 1
+	})
+
+	// A deployment: the port is free before the new one starts.
+	before := a.tasks()[0]
+	if _, err := client.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("agent"), ForceNewDeployment: true}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, client, "agent", "replaced", func(v *types.Service) bool {
+		now := a.tasks()
+		return stable(v) && len(now) == 1 && now[0] != before && len(b.tasks()) == 1
+	})
+	if a.most > 1 || b.most > 1 {
+		t.Errorf("%d and %d tasks on one host", a.most, b.most)
+	}
+
+	// A draining host has none.
+	if _, err := client.UpdateContainerInstancesState(t.Context(), &ecs.UpdateContainerInstancesStateInput{ContainerInstances: []string{b.instance}, Status: "DRAINING"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, client, "agent", "drained", func(v *types.Service) bool { return v.DesiredCount == 1 && stable(v) && len(b.tasks()) == 0 })
+
+	if _, err := client.DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("agent")}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, client, "agent", "inactive", func(v *types.Service) bool { return *v.Status == "INACTIVE" && len(a.tasks()) == 0 })
+}
+
+func TestDrainingReplacesTasks(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	a, b := work(t, sys), work(t, sys)
+	a.checked, b.checked = true, true
+	client := a.client
+	define(t, client, "web", `'healthCheck':{'command':['CMD','true']}`, "")
+	create(t, client, &ecs.CreateServiceInput{
+		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(4),
+		PlacementStrategy: []types.PlacementStrategy{{Type: "spread", Field: aws.String("instanceId")}},
+	})
+	until(t, client, "web", "spread", func(v *types.Service) bool { return stable(v) && len(a.tasks()) == 2 && len(b.tasks()) == 2 })
+	if _, err := client.UpdateContainerInstancesState(t.Context(), &ecs.UpdateContainerInstancesStateInput{ContainerInstances: []string{a.instance}, Status: "DRAINING"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, client, "web", "moved", func(v *types.Service) bool { return stable(v) && len(a.tasks()) == 0 && len(b.tasks()) == 4 })
+}
+
+func TestUnplacedTasks(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	client := ecs.NewFromConfig(sys.Config())
+	define(t, client, "web", `'cpu':600`, "")
+	create(t, client, &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(2)})
+	until(t, client, "web", "without a host", func(v *types.Service) bool {
+		return said(v, "was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.")
+	})
+	w := work(t, sys)
+	id := w.instance[strings.LastIndexByte(w.instance, '/')+1:]
+	until(t, client, "web", "half", func(v *types.Service) bool {
+		return v.RunningCount == 1 && said(v, "was unable to place a task because no container instance met all of its requirements. "+
+			"The closest matching (container-instance "+id+") has insufficient CPU units available.")
+	})
+	work(t, sys)
+	until(t, client, "web", "whole", stable)
+}
+
+func TestServiceRefusals(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	client := ecs.NewFromConfig(sys.Config())
+	define(t, client, "web", "", "")
+	for _, tt := range []struct {
+		name          string
+		change        func(*ecs.CreateServiceInput)
+		code, message string
+	}{
+		{"no definition", func(in *ecs.CreateServiceInput) { in.TaskDefinition = aws.String("none") }, "ClientException", "TaskDefinition not found."},
+		{"a strange name", func(in *ecs.CreateServiceInput) { in.ServiceName = aws.String("a b") }, "InvalidParameterException", "Invalid service name: 'a b'."},
+		{"no such cluster", func(in *ecs.CreateServiceInput) { in.Cluster = aws.String("none") }, "ClusterNotFoundException", "Cluster not found."},
+		{"no count", func(in *ecs.CreateServiceInput) { in.DesiredCount = nil }, "InvalidParameterException", "desiredCount is required"},
+		{"a daemon's count", func(in *ecs.CreateServiceInput) { in.SchedulingStrategy = "DAEMON" }, "InvalidParameterException",
+			"The daemon scheduling strategy does not support a desired count for services."},
+		{"load balancers", func(in *ecs.CreateServiceInput) {
+			in.LoadBalancers = []types.LoadBalancer{{ContainerName: aws.String("app")}}
+		}, "InvalidParameterException", "malote does not support 'loadBalancers'."},
+		{"registries", func(in *ecs.CreateServiceInput) {
+			in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: aws.String("a")}}
+		}, "InvalidParameterException", "malote does not support 'serviceRegistries'."},
+		{"service connect", func(in *ecs.CreateServiceInput) {
+			in.ServiceConnectConfiguration = &types.ServiceConnectConfiguration{Enabled: true}
+		}, "InvalidParameterException", "malote does not support 'serviceConnectConfiguration'."},
+		{"external controllers", func(in *ecs.CreateServiceInput) {
+			in.DeploymentController = &types.DeploymentController{Type: "EXTERNAL"}
+		}, "InvalidParameterException", "malote does not support 'deploymentController: EXTERNAL'."},
+		{"blue and green", func(in *ecs.CreateServiceInput) {
+			in.DeploymentConfiguration = &types.DeploymentConfiguration{Strategy: "BLUE_GREEN"}
+		}, "InvalidParameterException", "malote does not support 'deploymentConfiguration.strategy: BLUE_GREEN'."},
+		{"too little", func(in *ecs.CreateServiceInput) {
+			in.DeploymentConfiguration = &types.DeploymentConfiguration{MaximumPercent: aws.Int32(50)}
+		}, "InvalidParameterException", "maximumPercent must be between 100 and 1000, not 50."},
+		{"a provider", func(in *ecs.CreateServiceInput) {
+			in.CapacityProviderStrategy = []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("mine"), Weight: 1}}
+		}, "InvalidParameterException", "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster."},
+		{"a bad expression", func(in *ecs.CreateServiceInput) {
+			in.PlacementConstraints = []types.PlacementConstraint{{Type: "memberOf", Expression: aws.String("((")}}
+		}, "InvalidParameterException", "Invalid placement constraint expression '(('"},
+	} {
+		in := &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1)}
+		tt.change(in)
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := client.CreateService(t.Context(), in)
+			wantError(t, err, tt.code, tt.message)
+		})
+	}
+	_, err := client.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("none")})
+	wantError(t, err, "ServiceNotFoundException", "Service not found.")
+	_, err = client.DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("none")})
+	wantError(t, err, "ServiceNotFoundException", "Service not found.")
+	described, err := client.DescribeServices(t.Context(), &ecs.DescribeServicesInput{Services: []string{"none"}})
+	if err != nil || len(described.Failures) != 1 || *described.Failures[0].Reason != "MISSING" || *described.Failures[0].Arn != arnPrefix+"service/default/none" {
+		t.Errorf("DescribeServices = %+v, %v", described, err)
+	}
+}
+
+// Whoever may not pass the roles of a definition may not have a service run it; a policy can
+// name one service, and ask for its tags.
+func TestServicesRights(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	admin := ecs.NewFromConfig(sys.Config())
+	arn := role(t, sys, "app", "")
+	define(t, admin, "web", "", `'taskRoleArn':'`+arn+`'`)
+	in := &ecs.CreateServiceInput{
+		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0),
+		Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("a")}},
+	}
+	mallory := ecs.NewFromConfig(sys.User(t, "mallory", malotetest.Allow("*", "ecs:*")))
+	_, err := mallory.CreateService(t.Context(), in)
+	wantError(t, err, "AccessDeniedException", "User: arn:aws:iam::"+malotetest.Account+":user/mallory is not authorized to perform: iam:PassRole")
+	create(t, admin, in)
+	_, err = mallory.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("web"), TaskDefinition: aws.String("web")})
+	wantError(t, err, "AccessDeniedException", "User: arn:aws:iam::"+malotetest.Account+":user/mallory is not authorized to perform: iam:PassRole")
+
+	tagged := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ecs:UpdateService","Resource":"` + arnPrefix + `service/default/web","Condition":{"StringEquals":{"aws:ResourceTag/team":"a"}}}]}`
+	alice := ecs.NewFromConfig(sys.User(t, "alice", tagged))
+	if _, err := alice.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := admin.TagResource(t.Context(), &ecs.TagResourceInput{ResourceArn: aws.String(arnPrefix + "service/default/web"), Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("b")}}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = alice.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
+	wantError(t, err, "AccessDeniedException", "User: arn:aws:iam::"+malotetest.Account+":user/alice is not authorized to perform: ecs:UpdateService")
+	_, err = alice.DescribeServices(t.Context(), &ecs.DescribeServicesInput{Services: []string{"a b"}})
+	wantError(t, err, "AccessDeniedException", "")
+
+	_, err = admin.DeleteCluster(t.Context(), &ecs.DeleteClusterInput{Cluster: aws.String("default")})
+	wantError(t, err, "ClusterContainsServicesException", "The Cluster cannot be deleted while Services are active.")
+}
+
+func TestStopServiceDeployment(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	w := work(t, sys)
+	w.checked = true
+	client := w.client
+	check := `'healthCheck':{'command':['CMD','true']}`
+	define(t, client, "web", check, "")
+	first := create(t, client, &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1)})
+	until(t, client, "web", "completed", completed)
+	serving := w.tasks()
+	w.checked = false // what comes now never becomes healthy
+	out, err := client.UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, client, "web", "in between", func(v *types.Service) bool { return v.RunningCount == 2 })
+	if _, err := client.StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: out.Service.CurrentServiceDeployment}); err != nil {
+		t.Fatal(err)
+	}
+	v := until(t, client, "web", "back", completed)
+	if *v.Deployments[0].Id != *first.Deployments[0].Id || !slices.Equal(w.tasks(), serving) {
+		t.Errorf("tasks %v, want %v: %s", w.tasks(), serving, text(&v))
+	}
+	_, err = client.StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: out.Service.CurrentServiceDeployment})
+	wantError(t, err, "ConflictException", "The service deployment is not in progress")
+}
