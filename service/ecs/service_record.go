@@ -134,7 +134,7 @@ func (sc scope) serviceName(cluster, ref string) (string, error) {
 
 // newRolloutID is nineteen digits, which is what ECS's look like.
 func newRolloutID() string {
-	n, err := rand.Int(rand.Reader, big.NewInt(9e18))
+	n, err := rand.Int(rand.Reader, big.NewInt(8e18))
 	if err != nil {
 		panic("ecs: " + err.Error()) // crypto/rand does not fail
 	}
