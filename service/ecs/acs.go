@@ -470,7 +470,7 @@ func (st *stream) fail(ctx context.Context, id, reason string) error {
 		}
 		t = copyOf(t)
 		t.Task.StopCode, t.Task.StoppedReason = types.TaskStopCodeTaskFailedToStart, aws.String(shorten(reason))
-		return st.s.stopped(tx, st.sc, t)
+		return st.s.ended(tx, st.sc, t)
 	})
 }
 

@@ -98,13 +98,13 @@ func TestSeveralControlPlanes(t *testing.T) {
 			}
 		})
 	}
-	const desired = 20
+	const desired, rounds = 10, 3
 	if _, err := p.CreateService(p.ctx, &ecs.CreateServiceInput{
 		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(desired),
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 4 {
+	for round := range rounds {
 		if round > 0 {
 			if _, err := p.UpdateService(p.ctx, &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}); err != nil {
 				t.Fatal(err)
@@ -148,8 +148,8 @@ func TestSeveralControlPlanes(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if started != 4*desired {
-		t.Errorf("%d tasks were started, want %d", started, 4*desired)
+	if started != rounds*desired {
+		t.Errorf("%d tasks were started, want %d", started, rounds*desired)
 	}
 }
 
@@ -242,4 +242,46 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Tasks that services stop leave nothing behind either, and the store does not grow by
+// deployments.
+func TestServicesTasksAreSwept(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	if _, err := p.CreateService(p.ctx, &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(3)}); err != nil {
+		t.Fatal(err)
+	}
+	tasks := 0
+	for range 20 {
+		if _, err := p.UpdateService(p.ctx, &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}); err != nil {
+			t.Fatal(err)
+		}
+		for range 8 {
+			if _, err := p.attend(p.ctx, map[string]time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			p.obey(t)
+			p.clock.advance(20 * time.Second)
+		}
+		p.clock.advance(30 * time.Minute)
+		if _, err := p.RegisterContainerInstance(p.ctx, &ecs.RegisterContainerInstanceInput{ContainerInstanceArn: &p.instance}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Service.store.View(p.ctx, func(tx store.Tx) error {
+		tasks = 0
+		for _, err := range p.tasks.Scan(tx, scopeOf(p.ctx).prefix("task", "default"), "") {
+			if err != nil {
+				return err
+			}
+			tasks++
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if v := p.service(t, "web"); v.RunningCount != 3 || tasks > 20 {
+		t.Errorf("%d records of tasks after 20 deployments of 3, %d running", tasks, v.RunningCount)
+	}
 }

@@ -127,11 +127,14 @@ func (s *Service) stopped(tx store.Tx, sc scope, t *task) error {
 	if err := s.removeDeleted(tx, sc, definitionRef{t.Family, t.Revision}); err != nil {
 		return err
 	}
-	if err := tx.Put(sc.key("stopped", t.Cluster, fmt.Sprintf("%012d", now.Unix()), t.ID), []byte{}); err != nil {
+	return tx.Put(sc.key("stopped", t.Cluster, fmt.Sprintf("%012d", now.Unix()), t.ID), []byte{})
+}
+
+// ended is stopped where it is the one task that the transaction ends: there is room to
+// sweep.
+func (s *Service) ended(tx store.Tx, sc scope, t *task) error {
+	if err := s.stopped(tx, sc, t); err != nil {
 		return err
-	}
-	if t.Task.StopCode == types.TaskStopCodeServiceSchedulerInitiated {
-		return nil // a service stops several in one transaction
 	}
 	return s.sweep(tx, sc, t.Cluster)
 }

@@ -214,6 +214,9 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 			if err := s.stop(tx, sc, t, types.TaskStopCodeUserInitiated, reason); err != nil {
 				return err
 			}
+			if err := s.sweep(tx, sc, cluster); err != nil {
+				return err
+			}
 		}
 		d, err := s.answer(tx, sc, t, true)
 		out.Task = &d
