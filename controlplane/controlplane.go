@@ -116,6 +116,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
+	background.Go(func() { ecs.Schedule(upkeep, tasks) })
 	background.Go(func() {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
