@@ -22,7 +22,7 @@ test: build
 	go test -race -timeout 15m $(TESTFLAGS) ./...; status=$$?; .ci/need stop; exit $$status
 
 clients: build
-	.ci/need docker
+	.ci/need docker awscli
 	go test -count=1 -timeout 15m -tags clients $(TESTFLAGS) ./test/clients/...; status=$$?; .ci/need stop; exit $$status
 
 bench: build

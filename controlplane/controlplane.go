@@ -25,6 +25,7 @@ import (
 	"github.com/malote/malote/service/iam"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/kms"
+	"github.com/malote/malote/service/logs"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
 	"github.com/malote/malote/service/sts"
@@ -80,6 +81,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	authorizer := authz.New(authz.Config{Policies: people, Audit: c.Audit, Now: c.Now})
 
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
+	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
 	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, now: c.Now}
 	rotators, err := plane.rotators(c, tokens)
@@ -99,6 +101,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
 		{Name: "sts", Impl: tokens},
 		{Name: "ecs", Impl: tasks},
+		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
 	}
 	plane.Services = services
 	plane.Handler, err = gateway.New(gateway.Config{
@@ -113,11 +116,13 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
+	background.Go(func() { ecs.Schedule(upkeep, tasks) })
 	background.Go(func() {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
 			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
 			"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
+			"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
 		})
 	})
 	if c.RotationFunctions != nil {

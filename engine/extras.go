@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -176,9 +177,8 @@ func (t *task) environment(def types.ContainerDefinition) []string {
 	return env
 }
 
-// logging says where a container's output goes. With secretOptions that is the
-// engine's forwarder; else Docker's driver of the name. awslogs stays with Docker while
-// there is no logs service.
+// logging says where a container's output goes: with secretOptions, and for awslogs, to
+// the engine's forwarder; else to Docker's driver of the name.
 func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, error) {
 	def := t.defs[i]
 	l := def.LogConfiguration
@@ -186,22 +186,18 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 		return logConfig{}, nil
 	}
 	driver, name := string(l.LogDriver), aws.ToString(def.Name)
-	if !hasSecretOptions(def) {
-		if l.LogDriver == types.LogDriverAwslogs {
-			t.log.Warn("there is no logs service yet: the container's output stays with Docker", "container", name)
-			return logConfig{"json-file", map[string]string{"max-size": "10m", "max-file": "3"}, map[string]string{labelLogDriver: driver}}, nil
-		}
-		options := maps.Clone(l.Options)
-		if options["mode"] == "non-blocking" && options["max-buffer-size"] == "" {
-			options["max-buffer-size"] = "10m"
-		}
-		return logConfig{driver: driver, options: options}, nil
+	given := maps.Clone(l.Options)
+	if given["mode"] == "non-blocking" && given["max-buffer-size"] == "" {
+		given["max-buffer-size"] = "10m"
+	}
+	if !forwarded(def) {
+		return logConfig{driver: driver, options: given}, nil
 	}
 	secrets := map[string]string{}
 	for option, v := range r.options(name) {
 		secrets[option] = v.Reveal()
 	}
-	spec := logs.Spec{Driver: driver, Options: l.Options, Secrets: secrets, Mask: r.values()}
+	spec := logs.Spec{Driver: driver, Options: given, Secrets: secrets, Mask: r.values(), AWS: t.logsConfig(), TaskID: taskID(t.work.ARN), Container: name, Found: t.id(name) != ""}
 	if output := t.engine.Output; output != nil {
 		spec.Output = func(stream string, line []byte) {
 			output(Line{TaskARN: t.work.ARN, Container: name, Stream: stream, Text: line})
@@ -209,6 +205,9 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 	}
 	stream, err := t.engine.forwarder.Open(ctx, endpointName(t.work.ARN, i), spec)
 	if err != nil {
+		if l.LogDriver == types.LogDriverAwslogs {
+			return logConfig{}, named(err, "ResourceInitializationError: failed to validate logger args")
+		}
 		return logConfig{}, fmt.Errorf("container %s: %w", name, err)
 	}
 	t.mu.Lock()
@@ -217,4 +216,24 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 	out := logConfig{labels: map[string]string{labelLogDriver: driver}}
 	out.driver, out.options = stream.Docker()
 	return out, nil
+}
+
+// logsConfig reaches the control plane as the task's execution role, with the credentials
+// that it has at the time; for a task without that role as the container instance, as on EC2.
+func (t *task) logsConfig() aws.Config {
+	config := t.engine.AWS.Copy()
+	d, o := t.work.Definition, t.work.Overrides
+	if d.ExecutionRoleArn == nil && (o == nil || o.ExecutionRoleArn == nil) {
+		return config
+	}
+	config.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		t.mu.Lock()
+		c := t.execution
+		t.mu.Unlock()
+		if c == nil {
+			return aws.Credentials{}, errors.New("unable to find execution role credentials")
+		}
+		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, CanExpire: !c.Expiration.IsZero(), Expires: c.Expiration}, nil
+	})
+	return config
 }

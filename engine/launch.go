@@ -214,7 +214,7 @@ func (t *task) create(i int) (id string, err error) {
 	s.secrets = resolved.env(name)
 	s.versions = resolved.versionsOf(name)
 	if s.log, err = t.logging(ctx, i, resolved); err != nil {
-		return "", fmt.Errorf("CannotCreateContainerError: %w", err)
+		return "", named(err, "CannotCreateContainerError")
 	}
 	if len(s.secrets) > 0 {
 		if def.DockerLabels[labelSecrets] == dockerEnv {
@@ -317,7 +317,7 @@ func (t *task) start(i int) ([]types.NetworkBinding, error) {
 func (t *task) follow(def types.ContainerDefinition, c *docker.Container, since time.Time) {
 	name := aws.ToString(def.Name)
 	output := t.engine.Output
-	if output == nil || c.LogDriver == "none" || hasSecretOptions(def) {
+	if output == nil || c.LogDriver == "none" || forwarded(def) {
 		return
 	}
 	t.followers.Go(func() {

@@ -130,7 +130,7 @@ func (t *task) resolve() error {
 func (t *task) reopen(r *resolved) error {
 	for i, def := range t.defs {
 		name := aws.ToString(def.Name)
-		if t.id(name) != "" && hasSecretOptions(def) {
+		if t.id(name) != "" && forwarded(def) {
 			if _, err := t.logging(t.effort, i, r); err != nil {
 				return err
 			}
@@ -331,7 +331,12 @@ func withCredentials(config aws.Config, c *acs.Credentials, region string) aws.C
 	return config
 }
 
-// hasSecretOptions reports whether a container's log goes through the engine.
+// forwarded reports whether a container's log goes through the engine.
+func forwarded(def types.ContainerDefinition) bool {
+	return hasSecretOptions(def) || def.LogConfiguration != nil && def.LogConfiguration.LogDriver == types.LogDriverAwslogs
+}
+
+// hasSecretOptions reports whether a container's log driver wants secrets.
 func hasSecretOptions(def types.ContainerDefinition) bool {
 	return def.LogConfiguration != nil && len(def.LogConfiguration.SecretOptions) > 0
 }

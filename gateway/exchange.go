@@ -146,16 +146,26 @@ func clipped(s string, size int) string {
 	return s
 }
 
+// maxBody is how long the body may be: what service it is for, its header says.
+func (e *exchange) maxBody() int64 {
+	prefix, _, _ := strings.Cut(e.r.Header.Get("X-Amz-Target"), ".")
+	if s := e.g.byTarget[prefix]; s != nil && s.maxBody > 0 {
+		return s.maxBody
+	}
+	return e.g.cfg.MaxBody
+}
+
 // readBody reads the whole body into b.
 func (e *exchange) readBody(b *[]byte) *failure {
-	limit := e.g.cfg.MaxBody
+	limit := e.maxBody()
 	if e.r.ContentLength > limit {
-		return e.tooLong()
+		return e.tooLong(limit)
 	}
 	if e.r.Body == nil || e.r.Body == http.NoBody {
 		return nil
 	}
-	if n := int(e.r.ContentLength); n >= 0 {
+	// A length that is only announced gets no memory beyond what any request may have.
+	if n := int(e.r.ContentLength); n >= 0 && e.r.ContentLength <= e.g.cfg.MaxBody {
 		if cap(*b) < n {
 			*b = make([]byte, 0, n)
 		}
@@ -172,15 +182,15 @@ func (e *exchange) readBody(b *[]byte) *failure {
 		return &failure{code: "IncompleteBody", text: "The request body ended too early.", status: http.StatusBadRequest}
 	}
 	if n > limit {
-		return e.tooLong()
+		return e.tooLong(limit)
 	}
 	return nil
 }
 
 // tooLong refuses a body, and the connection with it: the rest need not be read.
-func (e *exchange) tooLong() *failure {
+func (e *exchange) tooLong(limit int64) *failure {
 	e.w.Header().Set("Connection", "close")
-	return &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", e.g.cfg.MaxBody), status: http.StatusRequestEntityTooLarge}
+	return &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", limit), status: http.StatusRequestEntityTooLarge}
 }
 
 // route finds the service and the operation that a request names.

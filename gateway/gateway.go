@@ -50,6 +50,8 @@ type Config struct {
 type Service struct {
 	Name string // the signing name: secretsmanager
 	Impl any
+	// MaxBody is how many bytes the body of a request for it may have; 0 means Config's.
+	MaxBody int64
 }
 
 type gateway struct {

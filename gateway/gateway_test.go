@@ -159,7 +159,7 @@ func (containers) StopTask(context.Context, *ecs.StopTaskInput) (*ecs.StopTaskOu
 }
 
 func services() []gateway.Service {
-	return []gateway.Service{{"secretsmanager", secrets{}}, {"kms", keys{}}, {"iam", identities{}}, {"sts", tokens{}}, {"ecs", containers{}}}
+	return []gateway.Service{{Name: "secretsmanager", Impl: secrets{}}, {Name: "kms", Impl: keys{}}, {Name: "iam", Impl: identities{}}, {Name: "sts", Impl: tokens{}}, {Name: "ecs", Impl: containers{}}}
 }
 
 // directory knows one user and one session.
@@ -694,12 +694,12 @@ func TestNewRefuses(t *testing.T) {
 		want string
 	}{
 		{"no credentials", gateway.Config{}, "gateway: no Credentials"},
-		{"unknown service", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"dynamodb", secrets{}}}}, "gateway: dynamodb is no service of AWS's that is known here"},
-		{"twice", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"kms", keys{}}, {"kms", keys{}}}}, "gateway: service kms is given twice"},
-		{"no operation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"secretsmanager", talkative{}}}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
-		{"no operation of AWS's", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"secretsmanager", inventive{}}}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
-		{"no implementation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"kms", nil}}}, "gateway: kms has no implementation"},
-		{"another protocol", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{"s3", struct{}{}}}}, "gateway: s3 speaks rest-xml, which is not served here"},
+		{"unknown service", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "dynamodb", Impl: secrets{}}}}, "gateway: dynamodb is no service of AWS's that is known here"},
+		{"twice", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: keys{}}, {Name: "kms", Impl: keys{}}}}, "gateway: service kms is given twice"},
+		{"no operation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: talkative{}}}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
+		{"no operation of AWS's", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: inventive{}}}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
+		{"no implementation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: nil}}}, "gateway: kms has no implementation"},
+		{"another protocol", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "s3", Impl: struct{}{}}}}, "gateway: s3 speaks rest-xml, which is not served here"},
 		{"handler at the root", gateway.Config{Credentials: directory{}, Handlers: map[string]http.Handler{"/": http.NotFoundHandler()}}, `gateway: no handler can be at "/"`},
 	} {
 		if _, err := gateway.New(tt.cfg); err == nil || err.Error() != tt.want {
@@ -710,7 +710,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestCoverage(t *testing.T) {
 	t.Parallel()
-	all, err := gateway.Coverage(gateway.Service{"sts", tokens{}}, gateway.Service{"kms", keys{}})
+	all, err := gateway.Coverage(gateway.Service{Name: "sts", Impl: tokens{}}, gateway.Service{Name: "kms", Impl: keys{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ type service struct {
 	codec      awsjson.Codec
 	namespace  string // of a Query service's XML
 	operations map[string]*operation
+	maxBody    int64 // 0: as any
 }
 
 // operation is a method and what must be known to call it.
@@ -46,7 +47,7 @@ func newService(s Service) (*service, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is no service of AWS's that is known here", s.Name)
 	}
-	svc := &service{name: s.Name, model: m}
+	svc := &service{name: s.Name, model: m, maxBody: s.MaxBody}
 	switch m.Protocol {
 	case model.JSON:
 		svc.codec.Lower = s.Name == "ecs" || s.Name == "logs"

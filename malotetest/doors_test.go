@@ -158,6 +158,9 @@ func example(t *testing.T, shape *model.Shape, path string) any {
 	case "list":
 		return []any{example(t, shape.Elem, path+".member")}
 	case "map":
+		if shape.Min != nil && *shape.Min > 0 {
+			return map[string]any{"name": "name"}
+		}
 		return map[string]any{}
 	case "integer", "long", "double":
 		if shape.Min != nil {

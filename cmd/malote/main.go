@@ -29,7 +29,9 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run a task definition file here, now."`
 	Verify  verifyCommand  `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
 	Policy  policyCommand  `cmd:"" help:"Print the least that a task definition's two roles need."`
-	Secret  secretCommands `cmd:"" help:"Secrets: list, create, get, put, delete."`
+	Secret  secretCommands `cmd:"" help:"Secrets: list, create, get, put, import, delete."`
+	Param   paramCommands  `cmd:"" help:"Parameters: list, get, put, delete."`
+	Exec    execCommand    `cmd:"" help:"Run a command with secrets in its environment."`
 	Seal    sealCommands   `cmd:"" help:"The key that wraps the keyring."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

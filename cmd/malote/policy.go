@@ -217,7 +217,7 @@ func (g grants) addImagesAndLogs(definition *ecs.RegisterTaskDefinitionInput, re
 		group := "arn:aws:logs:" + in + ":" + account + ":log-group:" + log.Options["awslogs-group"]
 		g.allow("logs:CreateLogStream", group+":*")
 		if log.Options["awslogs-create-group"] == "true" {
-			g.allow("logs:CreateLogGroup", group)
+			g.allow("logs:CreateLogGroup", group+":*")
 		}
 	}
 }

@@ -25,6 +25,7 @@ type secretCommands struct {
 	Put      secretPutCommand      `cmd:"" help:"Give a secret a new version, from stdin."`
 	Describe secretDescribeCommand `cmd:"" help:"Tell about a secret, without its value."`
 	Versions secretVersionsCommand `cmd:"" help:"List a secret's versions and their stages."`
+	Import   secretImportCommand   `cmd:"" help:"Make secrets of a .env file, and print what a task definition says of them."`
 	Rotation rotationCommand       `cmd:"" help:"What became of a secret's rotations, and why."`
 	Delete   secretDeleteCommand   `cmd:"" help:"Delete a secret, after a time to think again."`
 	Restore  secretRestoreCommand  `cmd:"" help:"Take a deletion back."`
@@ -69,12 +70,7 @@ func (c *secretListCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if c.JSON {
-		for _, s := range list {
-			if err := json.NewEncoder(p.stdout).Encode(s); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.objects(len(list), func(i int) any { return list[i] })
 	}
 	return p.table(func(w io.Writer) {
 		fmt.Fprintln(w, "NAME\tCHANGED\tDELETED\tDESCRIPTION")
@@ -268,12 +264,7 @@ func (c *secretVersionsCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if c.JSON {
-		for _, v := range list {
-			if err := json.NewEncoder(p.stdout).Encode(v); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.objects(len(list), func(i int) any { return list[i] })
 	}
 	return p.table(func(w io.Writer) {
 		fmt.Fprintln(w, "VERSION\tCREATED\tSTAGES")

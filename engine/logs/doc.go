@@ -5,13 +5,14 @@
 // It promises: a token is in memory alone; the values that a task was given are
 // masked before a line leaves or is kept; what arrives here is shipped, however long
 // the far end is away, in the order in which it was printed; and an option that is not
-// understood is refused by name. It does not run containers (see engine/docker), nor
+// understood is refused by name. awslogs is shipped from here as well: Docker's own
+// driver would want the execution role's credentials. It does not run containers (see engine/docker), nor
 // forward for drivers without secrets: those go to Docker as they are.
 //
 // # The way of a line
 //
 //	container → dockerd → a unix socket, by Docker's own fluentd driver
-//	          → joined if Docker split it → masked → spool → splunk or fluentd
+//	          → joined if Docker split it → masked → spool → splunk, fluentd or awslogs
 //
 // The container gets the driver and options of [Stream.Docker]: fluentd, with sub-second
 // times, without Docker's own copy on disk, and not asynchronous, since then Docker drops
@@ -40,5 +41,5 @@
 // that is closed is shipped to its end in the background; [Forwarder.Close] waits for
 // it as long as its context allows, and says how many lines it gave up.
 //
-// A line longer than 1 MiB is shipped in pieces.
+// A line longer than 1 MiB, for awslogs than 256 KiB, is shipped in pieces.
 package logs

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 const (
@@ -110,6 +112,9 @@ func (f *Forwarder) Close(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	for _, s := range open {
+		if s.multi != nil {
+			s.multi.last(func(e entry) error { return s.spool.add(ctx, e, false) })
+		}
 		s.spool.close()
 	}
 	lost := 0
@@ -138,11 +143,17 @@ func (f *Forwarder) Close(ctx context.Context) error {
 
 // Spec is the log configuration of a container.
 type Spec struct {
-	Driver  string            // splunk or fluentd
+	Driver  string            // splunk, fluentd or awslogs
 	Options map[string]string // as the task definition has them
 	Secrets map[string]string // the values of secretOptions, by name; they win
 	Mask    []string          // the task's values
 	Host    string            // for splunk's "host"; empty: the host's name
+	// For awslogs: who ships, by which the control plane is reached, what the stream is
+	// named after, and whether the container runs already, so that a far end that is away
+	// is no reason to stop it.
+	AWS               aws.Config
+	TaskID, Container string
+	Found             bool
 	// Output, if set, gets each line, masked, as it comes.
 	Output func(source string, line []byte)
 }
@@ -174,6 +185,8 @@ type Stream struct {
 	spool     *spool
 	to        destination
 	retry     retryPolicy
+	multi     *multiline    // nil: a line is a message
+	pause     time.Duration // between shipments, for there to be more in each
 	shipped   chan struct{} // closed when all is
 
 	mu    sync.Mutex // guards the rest
@@ -204,8 +217,10 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("opening log %q: the name may hold letters, digits, dots, dashes and underscores", name)
 	}
-	if err := Check(spec.Driver); err != nil {
-		return nil, err
+	if spec.Driver != "awslogs" {
+		if err := Check(spec.Driver); err != nil {
+			return nil, err
+		}
 	}
 	o := newOptions(spec)
 	s := &Stream{
@@ -218,9 +233,12 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 		}
 	}
 	var err error
-	if spec.Driver == "splunk" {
+	switch spec.Driver {
+	case "splunk":
 		s.to, err = newSplunk(o, spec.Host)
-	} else {
+	case "awslogs":
+		s.to, err = newAwslogs(o, s, spec)
+	default:
 		s.to, err = newFluentd(o, s)
 	}
 	if err != nil {
@@ -234,6 +252,9 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 	s.masker = newMasker(secrets)
 	if err := s.to.verify(ctx); err != nil {
 		s.to.close()
+		if spec.Driver == "awslogs" {
+			return nil, err // in AWS's words
+		}
 		return nil, fmt.Errorf("log driver %s: %w", spec.Driver, err)
 	}
 	if s.spool, err = newSpool(filepath.Join(f.spoolDir(), name), f.MemoryLimit, f.DiskLimit); err != nil {
@@ -470,14 +491,22 @@ func (s *Stream) flush() {
 		p.entry.Line = s.masker.mask(p.text)
 		s.keep(p.entry)
 	}
+	if s.multi != nil {
+		s.multi.flush(s.push)
+	}
 }
 
 func (s *Stream) keep(e entry) error {
 	if s.output != nil {
 		s.output(e.Source, []byte(e.Line))
 	}
-	return s.spool.push(s.forwarder.ctx, e)
+	if s.multi != nil {
+		return s.multi.add(e, s.push)
+	}
+	return s.push(e)
 }
+
+func (s *Stream) push(e entry) error { return s.spool.push(s.forwarder.ctx, e) }
 
 const maxLine = 1 << 20
 
@@ -509,6 +538,9 @@ func (s *Stream) shipAll() {
 			return
 		}
 		s.spool.drop()
+		if s.pause > 0 {
+			s.spool.gather(f.ctx, s.pause)
+		}
 	}
 }
 

@@ -86,14 +86,17 @@ func (s *spool) signal() {
 var errClosed = errors.New("the spool is closed")
 
 // push adds an entry. While the spool is full it waits, which is the back-pressure.
-func (s *spool) push(ctx context.Context, e entry) error {
+func (s *spool) push(ctx context.Context, e entry) error { return s.add(ctx, e, true) }
+
+// add does not wait, if it is not to, and goes beyond the limits instead.
+func (s *spool) add(ctx context.Context, e entry, wait bool) error {
 	size := len(e.Line) + len(e.Tag) + entryOverhead
 	for k, v := range e.Attrs {
 		size += len(k) + len(v)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closed && s.entries > 0 && (s.inMemory+s.inFiles+size > s.memory+s.onDisk || s.most > 0 && s.entries >= s.most) {
+	for wait && !s.closed && s.entries > 0 && (s.inMemory+s.inFiles+size > s.memory+s.onDisk || s.most > 0 && s.entries >= s.most) {
 		changed := s.changed
 		s.mu.Unlock()
 		select {
@@ -151,6 +154,27 @@ func (s *spool) evict() error {
 		s.inFiles += g.size
 	}
 	return nil
+}
+
+// gather lets entries come together for a while, unless there are many or no more come.
+func (s *spool) gather(ctx context.Context, patience time.Duration) {
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for {
+		s.mu.Lock()
+		enough, changed := s.closed || len(s.segments) > 1, s.changed
+		s.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			return
+		case <-changed:
+		}
+	}
 }
 
 func nonce(number uint64) []byte {

@@ -134,7 +134,7 @@ func (s *Service) setHealth(tx store.Tx, sc scope, cluster, id string, container
 	if d != nil {
 		t.Task.HealthStatus = taskHealth(t, &d.Definition)
 	}
-	return s.putTask(tx, sc, t)
+	return s.changed(tx, sc, t)
 }
 
 // taskHealth is that of the essential containers that have a check: UNHEALTHY if one
@@ -179,6 +179,15 @@ func (s *Service) poll(w http.ResponseWriter, r *http.Request) error {
 		}
 		if i == nil {
 			return instanceNotFound()
+		}
+		known, err := s.connected(tx, sc, i)
+		if err != nil {
+			return err
+		}
+		if !known {
+			if err := s.wakeCluster(tx, sc, cluster); err != nil {
+				return err
+			}
 		}
 		return s.sawInstance(tx, sc, cluster, id)
 	}); err != nil {
@@ -461,7 +470,7 @@ func (st *stream) fail(ctx context.Context, id, reason string) error {
 		}
 		t = copyOf(t)
 		t.Task.StopCode, t.Task.StoppedReason = types.TaskStopCodeTaskFailedToStart, aws.String(shorten(reason))
-		return st.s.stopped(tx, st.sc, t)
+		return st.s.ended(tx, st.sc, t)
 	})
 }
 

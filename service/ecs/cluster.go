@@ -247,6 +247,14 @@ func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput)
 				return &types.ClusterContainsTasksException{Message: aws.String("The Cluster cannot be deleted while Tasks are active.")}
 			}
 		}
+		for row, err := range s.services.Scan(tx, sc.prefix("service", c.Name), "") {
+			if err != nil {
+				return err
+			}
+			if row.Value.Status != statusInactive {
+				return &types.ClusterContainsServicesException{Message: aws.String("The Cluster cannot be deleted while Services are active.")}
+			}
+		}
 		c.Status = statusInactive
 		out, err = s.describeCluster(tx, sc, c, nil)
 		return err
@@ -376,6 +384,29 @@ func (s *Service) describeCluster(tx store.Tx, sc scope, c *cluster, include []t
 		default:
 			d.RunningTasksCount++
 			counts["running"+kind+"TasksCount"]++
+		}
+	}
+	for row, err := range s.services.Scan(tx, sc.prefix("service", c.Name), "") {
+		if err != nil {
+			return d, err
+		}
+		v := row.Value
+		if v.Status == statusInactive {
+			continue
+		}
+		r, err := s.revision(tx, sc, c.Name, v.Name, v.primary().ID)
+		if err != nil {
+			return d, err
+		}
+		kind := "EC2"
+		if r != nil && r.LaunchType == types.LaunchTypeFargate {
+			kind = "Fargate"
+		}
+		if v.Status == statusActive {
+			d.ActiveServicesCount++
+			counts["active"+kind+"ServiceCount"]++
+		} else {
+			counts["draining"+kind+"ServiceCount"]++
 		}
 	}
 	for _, f := range include {

@@ -22,7 +22,8 @@ type instance struct {
 	ID           string
 	Cluster      string
 	Status       string
-	Attributes   []types.Attribute `json:",omitempty"`
+	Attributes   []types.Attribute `json:",omitempty"` // that its engine stated
+	Custom       []types.Attribute `json:",omitempty"` // that PutAttributes did
 	Resources    []types.Resource
 	VersionInfo  *types.VersionInfo `json:",omitempty"`
 	Tags         []types.Tag        `json:",omitempty"`
@@ -147,6 +148,9 @@ func (s *Service) RegisterContainerInstance(ctx context.Context, in *ecs.Registe
 		if err := s.sawInstance(tx, sc, name, next.ID); err != nil {
 			return err
 		}
+		if err := s.wakeCluster(tx, sc, name); err != nil {
+			return err
+		}
 		out, err = s.describeInstance(tx, sc, next, true)
 		return err
 	})
@@ -201,6 +205,9 @@ func (s *Service) DeregisterContainerInstance(ctx context.Context, in *ecs.Dereg
 			if err := s.stopped(tx, sc, t); err != nil {
 				return err
 			}
+		}
+		if err := s.wakeCluster(tx, sc, cluster); err != nil {
+			return err
 		}
 		if err := s.seen.Delete(tx, sc.key("seen", cluster, id)); err != nil {
 			return err
@@ -394,6 +401,9 @@ func (s *Service) UpdateContainerInstancesState(ctx context.Context, in *ecs.Upd
 			if err := s.instances.Put(tx, sc.key("instance", name, id), i); err != nil {
 				return err
 			}
+			if err := s.wakeCluster(tx, sc, name); err != nil {
+				return err
+			}
 			d, err := s.describeInstance(tx, sc, i, false)
 			if err != nil {
 				return err
@@ -427,6 +437,9 @@ func (i *instance) attributes(sc scope) map[string]string {
 	for _, a := range i.Attributes {
 		m[aws.ToString(a.Name)] = aws.ToString(a.Value)
 	}
+	for _, a := range i.Custom {
+		m[aws.ToString(a.Name)] = aws.ToString(a.Value)
+	}
 	return m
 }
 
@@ -440,7 +453,7 @@ func (s *Service) describeInstance(tx store.Tx, sc scope, i *instance, tags bool
 		ContainerInstanceArn: aws.String(sc.instanceARN(i.Cluster, i.ID)),
 		AgentConnected:       connected,
 		Status:               aws.String(i.Status),
-		Attributes:           append([]types.Attribute{}, i.Attributes...),
+		Attributes:           slices.Concat([]types.Attribute{}, i.Attributes, i.Custom),
 		Attachments:          []types.Attachment{},
 		RegisteredResources:  append([]types.Resource{}, i.Resources...),
 		RegisteredAt:         &registered,

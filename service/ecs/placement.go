@@ -89,13 +89,8 @@ func (h *host) refuses(d *demand) string {
 	if !h.connected {
 		return "AGENT"
 	}
-	for _, c := range d.constraints {
-		if !c.Matches(h.attribute) {
-			return "MemberOf placement constraint unsatisfied."
-		}
-	}
-	if a, ok := h.attribute["ecs.cpu-architecture"]; ok && d.platform != "" && architecture(a) != d.platform {
-		return "ATTRIBUTE"
+	if reason := h.suits(d); reason != "" {
+		return reason
 	}
 	if d.distinct && h.load.families[d.group] > 0 {
 		return "DistinctInstance placement constraint unsatisfied."
@@ -110,6 +105,19 @@ func (h *host) refuses(d *demand) string {
 		if h.reserved[p] || h.load.ports[p] {
 			return "RESOURCE:PORTS"
 		}
+	}
+	return ""
+}
+
+// suits is why h is no place for a task whatever else it runs; "" when it is one.
+func (h *host) suits(d *demand) string {
+	for _, c := range d.constraints {
+		if !c.Matches(h.attribute) {
+			return "MemberOf placement constraint unsatisfied."
+		}
+	}
+	if a, ok := h.attribute["ecs.cpu-architecture"]; ok && d.platform != "" && architecture(a) != d.platform {
+		return "ATTRIBUTE"
 	}
 	return ""
 }

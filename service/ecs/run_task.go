@@ -39,6 +39,8 @@ type launch struct {
 	startedBy  string
 	tags       []types.Tag
 	token      string
+	service    string // that the tasks are of, and its rollout
+	rollout    string
 	demand     *demand
 }
 
@@ -510,7 +512,7 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 	execution, application := l.roles()
 	t := &task{
 		ID: id, Cluster: l.cluster, Instance: h.instance.ID, Family: *d.Family, Revision: d.Revision,
-		ExecutionRole: sc.roleARN(execution), TaskRole: sc.roleARN(application),
+		ExecutionRole: sc.roleARN(execution), TaskRole: sc.roleARN(application), Service: l.service, Rollout: l.rollout,
 		Task: types.Task{
 			TaskArn: aws.String(sc.taskARN(l.cluster, id)), ClusterArn: aws.String(sc.clusterARN(l.cluster)),
 			TaskDefinitionArn: d.TaskDefinitionArn, ContainerInstanceArn: aws.String(sc.instanceARN(l.cluster, h.instance.ID)),
@@ -539,8 +541,8 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 	if zone, ok := h.attribute["ecs.availability-zone"]; ok {
 		t.Task.AvailabilityZone = aws.String(zone)
 	}
-	if len(l.providers) > n {
-		t.Task.CapacityProviderName = aws.String(l.providers[n])
+	if len(l.providers) > 0 {
+		t.Task.CapacityProviderName = aws.String(l.providers[n%len(l.providers)])
 	}
 	if l.launchType == types.LaunchTypeFargate {
 		t.Task.PlatformVersion, t.Task.PlatformFamily = aws.String(l.platform), aws.String("Linux")
@@ -552,6 +554,11 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 	t.Task.Containers = containers(sc, t, d, l.overrides)
 	if err := s.putTask(tx, sc, t); err != nil {
 		return nil, err
+	}
+	if t.Service != "" {
+		if err := s.members.Put(tx, sc.key("service-task", l.cluster, t.Service, id), &member{Rollout: t.Rollout}); err != nil {
+			return nil, err
+		}
 	}
 	p := &placement{
 		Task: id, Family: t.Family, Revision: t.Revision, Group: l.group,

@@ -1,6 +1,6 @@
 // Package ecs is the control plane of Amazon ECS: it keeps clusters, task definitions,
 // container instances and tasks, decides where a task runs, and says so to the engine
-// there over the stream of package acs. Services and deployments are not in it yet.
+// there over the stream of package acs. Services it keeps as they should be: Schedule.
 //
 // It never touches a container, and never keeps a role's credentials: they are made
 // anew for each stream. What a valid task definition is, taskdef says.
@@ -61,6 +61,14 @@ type Service struct {
 	tasks       *store.Table[task]
 	placements  *store.Table[placement]
 	tokens      *store.Table[token]
+
+	services           *store.Table[service]
+	revisions          *store.Table[revision]
+	serviceDeployments *store.Table[serviceDeployment]
+	members            *store.Table[member]
+	eventsOf           *store.Table[events]
+	wakes              *store.Table[wake]
+	accountSettings    *store.Table[accountSetting]
 }
 
 // New returns a service over what c names.
@@ -81,6 +89,14 @@ func New(c Config) *Service {
 		tasks:       store.NewTable[task]("task"),
 		placements:  store.NewTable[placement]("placement"),
 		tokens:      store.NewTable[token]("client token"),
+
+		services:           store.NewTable[service]("service"),
+		revisions:          store.NewTable[revision]("service revision"),
+		serviceDeployments: store.NewTable[serviceDeployment]("service deployment"),
+		members:            store.NewTable[member]("service's task"),
+		eventsOf:           store.NewTable[events]("service's events"),
+		wakes:              store.NewTable[wake]("service's wake"),
+		accountSettings:    store.NewTable[accountSetting]("account setting"),
 	}
 }
 

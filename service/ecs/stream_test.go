@@ -89,7 +89,7 @@ type plane struct {
 	server   *httptest.Server
 }
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
 	ticking := &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	p := &plane{clock: ticking, vendor: &vendor{clock: ticking}}

@@ -43,7 +43,7 @@ func (s *Service) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskS
 		switch status := strings.ToUpper(aws.ToString(in.Status)); status {
 		case "STOPPED":
 			t.ended(aws.ToString(in.Reason))
-			return s.stopped(tx, sc, t)
+			return s.ended(tx, sc, t)
 		case "RUNNING":
 			if t.advance(status) || t.Task.StartedAt == nil {
 				t.Task.StartedAt = &now
@@ -54,7 +54,7 @@ func (s *Service) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskS
 			}
 			t.advance(status)
 		}
-		return s.putTask(tx, sc, t)
+		return s.changed(tx, sc, t)
 	})
 	if err != nil {
 		return nil, err

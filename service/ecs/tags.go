@@ -121,6 +121,16 @@ func (s *Service) tagged(tx store.Tx, sc scope, arn string) (*tagged, error) {
 			i.Tags = tags
 			return s.instances.Put(tx, key, i)
 		}}, nil
+	case parts[0] == "service" && len(parts) == 3:
+		v, err := s.findService(tx, sc, parts[1], parts[2])
+		if err != nil || v == nil || v.Status == statusInactive {
+			return nil, err
+		}
+		return &tagged{v.Tags, func(tags []types.Tag) error {
+			v := copyOf(v)
+			v.Tags = tags
+			return s.putService(tx, sc, v)
+		}}, nil
 	case parts[0] == "task" && len(parts) == 3:
 		key := sc.key("task", parts[1], parts[2])
 		t, err := s.tasks.Get(tx, key)
@@ -179,7 +189,7 @@ func (s *Service) updateTags(ctx context.Context, arn string, change func([]type
 	})
 }
 
-// TagResource adds tags to a cluster, a task definition, an instance or a task.
+// TagResource adds tags to a cluster, a task definition, a service, an instance or a task.
 func (s *Service) TagResource(ctx context.Context, in *ecs.TagResourceInput) (*ecs.TagResourceOutput, error) {
 	arn := aws.ToString(in.ResourceArn)
 	if err := s.authorizeTags(ctx, &authz.Access{Action: "ecs:TagResource", Resource: arn, RequestTags: tagMap(in.Tags)}); err != nil {

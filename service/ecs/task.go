@@ -25,6 +25,10 @@ type task struct {
 	Revision int32
 	// The roles' ARNs, after overrides; "" for none.
 	ExecutionRole, TaskRole string
+	// Service and Rollout are what it belongs to; "" for a task of its own.
+	Service, Rollout string `json:",omitempty"`
+	// Protected is until when its service may not stop it.
+	Protected *time.Time `json:",omitempty"`
 	// Token is the client token that made it.
 	Token string `json:",omitempty"`
 	// Delivered tells that an engine may have heard of it. Before, the control plane
@@ -117,14 +121,53 @@ func (s *Service) stopped(tx store.Tx, sc scope, t *task) error {
 	if err := s.putTask(tx, sc, t); err != nil {
 		return err
 	}
+	if err := s.leave(tx, sc, t, now); err != nil {
+		return err
+	}
 	if err := s.removeDeleted(tx, sc, definitionRef{t.Family, t.Revision}); err != nil {
 		return err
 	}
-	if err := tx.Put(sc.key("stopped", t.Cluster, fmt.Sprintf("%012d", now.Unix()), t.ID), []byte{}); err != nil {
+	return tx.Put(sc.key("stopped", t.Cluster, fmt.Sprintf("%012d", now.Unix()), t.ID), []byte{})
+}
+
+// ended is stopped where it is the one task that the transaction ends: there is room to
+// sweep.
+func (s *Service) ended(tx store.Tx, sc scope, t *task) error {
+	if err := s.stopped(tx, sc, t); err != nil {
 		return err
 	}
 	return s.sweep(tx, sc, t.Cluster)
 }
+
+// leave tells a task's service of its end.
+func (s *Service) leave(tx store.Tx, sc scope, t *task, at time.Time) error {
+	if t.Service == "" {
+		return nil
+	}
+	d, err := s.definition(tx, sc, definitionRef{t.Family, t.Revision})
+	if err != nil {
+		return err
+	}
+	m := &member{Rollout: t.Rollout, Ended: true}
+	m.Failure, m.Launch = t.failure(d, at)
+	if err := s.members.Put(tx, sc.key("service-task", t.Cluster, t.Service, t.ID), m); err != nil {
+		return err
+	}
+	return s.wake(tx, sc, t.Cluster, t.Service)
+}
+
+// changed is putTask for news that a task's service is to hear.
+func (s *Service) changed(tx store.Tx, sc scope, t *task) error {
+	if t.Service != "" {
+		if err := s.wake(tx, sc, t.Cluster, t.Service); err != nil {
+			return err
+		}
+	}
+	return s.putTask(tx, sc, t)
+}
+
+// protected tells whether a task's service must leave it alone.
+func (t *task) protected(now time.Time) bool { return t.Protected != nil && t.Protected.After(now) }
 
 // sweep removes tasks that stopped more than an hour ago: more of them at a time than
 // one stop adds, so that they cannot pile up.

@@ -425,7 +425,7 @@ func (s *Service) DeleteTaskDefinitions(ctx context.Context, in *ecs.DeleteTaskD
 }
 
 // removeDeleted removes a revision whose deletion was asked for, once no task that has
-// not stopped runs by it.
+// not stopped runs by it and no service uses it.
 func (s *Service) removeDeleted(tx store.Tx, sc scope, r definitionRef) error {
 	d, err := s.definition(tx, sc, r)
 	if err != nil || d == nil || d.Definition.Status != types.TaskDefinitionStatusDeleteInProgress {
@@ -436,6 +436,16 @@ func (s *Service) removeDeleted(tx store.Tx, sc scope, r definitionRef) error {
 			return err
 		}
 		if row.Value.Family == r.family && row.Value.Revision == r.revision {
+			return nil
+		}
+	}
+	for row, err := range s.services.Scan(tx, sc.prefix("service"), "") {
+		if err != nil {
+			return err
+		}
+		if row.Value.Status != statusInactive && slices.ContainsFunc(row.Value.Rollouts, func(o rollout) bool {
+			return o.Family == r.family && o.Revision == r.revision
+		}) {
 			return nil
 		}
 	}

@@ -106,12 +106,20 @@ func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.L
 		return nil, clusterErr
 	case instanceErr != nil:
 		return nil, instanceErr
-	case aws.ToString(in.ServiceName) != "":
-		return nil, &types.ServiceNotFoundException{Message: aws.String("Service not found.")}
 	case aws.ToString(in.DaemonName) != "":
 		return nil, &types.DaemonNotFoundException{Message: aws.String("Daemon not found.")}
 	}
 
+	service := ""
+	if ref := aws.ToString(in.ServiceName); ref != "" {
+		var err error
+		if service, err = sc.serviceName(cluster, ref); err != nil {
+			return nil, err
+		}
+		if service == "" {
+			return nil, serviceNotFound()
+		}
+	}
 	desired := in.DesiredStatus
 	if desired == "" {
 		desired = types.DesiredStatusRunning
@@ -129,6 +137,13 @@ func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.L
 				return instanceNotFound()
 			}
 		}
+		if service != "" {
+			if v, err := s.findService(tx, sc, cluster, service); err != nil {
+				return err
+			} else if v == nil {
+				return serviceNotFound()
+			}
+		}
 		for row, err := range s.tasks.Scan(tx, sc.prefix("task", cluster), "") {
 			if err != nil {
 				return err
@@ -138,6 +153,7 @@ func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.L
 			case s.forgotten(t),
 				*t.Task.DesiredStatus != string(desired),
 				instanceID != "" && t.Instance != instanceID,
+				service != "" && t.Service != service,
 				in.Family != nil && t.Family != *in.Family,
 				in.StartedBy != nil && aws.ToString(t.Task.StartedBy) != *in.StartedBy,
 				in.LaunchType != "" && t.Task.LaunchType != in.LaunchType:
@@ -198,6 +214,9 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 			if err := s.stop(tx, sc, t, types.TaskStopCodeUserInitiated, reason); err != nil {
 				return err
 			}
+			if err := s.sweep(tx, sc, cluster); err != nil {
+				return err
+			}
 		}
 		d, err := s.answer(tx, sc, t, true)
 		out.Task = &d
@@ -231,7 +250,7 @@ func (s *Service) stop(tx store.Tx, sc scope, t *task, code types.TaskStopCode, 
 	if err := s.placements.Put(tx, key, p); err != nil {
 		return err
 	}
-	return s.putTask(tx, sc, t)
+	return s.changed(tx, sc, t)
 }
 
 // utc is a time that the engine states.

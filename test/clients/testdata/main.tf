@@ -147,3 +147,27 @@ resource "aws_ecs_task_definition" "shop" {
 output "task_definition" {
   value = aws_ecs_task_definition.shop.arn
 }
+
+resource "aws_kms_key" "logs" {
+  description = "the logs of the shop"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      { Effect = "Allow", Principal = { AWS = "arn:aws:iam::123456789012:root" }, Action = "kms:*", Resource = "*" },
+      { Effect = "Allow", Principal = { Service = "logs.us-east-1.amazonaws.com" }, Action = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"], Resource = "*",
+      Condition = { ArnEquals = { "kms:EncryptionContext:aws:logs:arn" = "arn:aws:logs:us-east-1:123456789012:log-group:/ecs/shop" } } },
+    ]
+  })
+}
+
+resource "aws_cloudwatch_log_group" "shop" {
+  name              = "/ecs/shop"
+  retention_in_days = 14
+  kms_key_id        = aws_kms_key.logs.arn
+  tags              = { team = "shop" }
+}
+
+resource "aws_cloudwatch_log_stream" "shop" {
+  name           = "app"
+  log_group_name = aws_cloudwatch_log_group.shop.name
+}
