@@ -1,6 +1,7 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type access struct {
 	conditions  map[string][]string // gets the keys of every request
 	requestTags map[string]string
 	tagKeys     []string
+	replica     bool // whether it may be done to a replica, and not only where its primary is
 
 	// also reads more of a secret that there is, in the transaction that reads it.
 	also func(tx store.Tx, x *secret) error
@@ -80,16 +82,35 @@ func (s *Service) find(ctx context.Context, id secretID, region string, also fun
 
 // authorizeSecret asks the secret's policy and the caller's own.
 func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) error {
-	source, err := x.policy()
+	question, err := accessTo(ctx, a, x)
 	if err != nil {
 		return err
+	}
+	return s.authz.Authorize(ctx, question)
+}
+
+// stillMay reports whether the caller might do again what a says if the secret became x.
+func (s *Service) stillMay(ctx context.Context, a access, x *secret) (bool, error) {
+	question, err := accessTo(ctx, a, x)
+	if err != nil {
+		return false, err
+	}
+	decision, err := s.authz.Decide(ctx, question)
+	return decision.Allowed, err
+}
+
+// accessTo is what a says of x, for authz.
+func accessTo(ctx context.Context, a access, x *secret) (*authz.Access, error) {
+	source, err := x.policy()
+	if err != nil {
+		return nil, err
 	}
 	conditions := a.conditions // of this request alone
 	if conditions == nil {
 		conditions = make(map[string][]string, 2)
 	}
 	conditions["secretsmanager:SecretId"] = []string{x.arn}
-	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
+	conditions["secretsmanager:SecretPrimaryRegion"] = []string{cmp.Or(x.Primary, x.Region)}
 	if function := x.function(); function != "" {
 		conditions["secretsmanager:resource/AllowRotationLambdaArn"] = []string{function}
 	}
@@ -97,11 +118,11 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	if x.Account != caller.From(ctx).Principal.Account {
 		named = a.secretID // a stranger does not learn the ARN, and with it that there is one
 	}
-	return s.authz.Authorize(ctx, &authz.Access{
+	return &authz.Access{
 		Action: a.action, Resource: x.arn, Account: x.Account, Named: named,
 		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
 		Conditions: conditions, Policy: source, Kind: policy.Resource,
-	})
+	}, nil
 }
 
 // authorize asks for an action that is on no secret.
@@ -116,7 +137,7 @@ const attempts = 10
 
 // sameRights reports whether x gives everybody the rights that y gives.
 func (x *secret) sameRights(y *secret) bool {
-	return x.Policy.Text == y.Policy.Text && maps.Equal(x.Policy.IDs, y.Policy.IDs) && slices.Equal(x.Tags, y.Tags) && x.function() == y.function()
+	return x.Policy.Text == y.Policy.Text && maps.Equal(x.Policy.IDs, y.Policy.IDs) && slices.Equal(x.Tags, y.Tags) && x.function() == y.function() && x.Primary == y.Primary
 }
 
 // function is the ARN of the function that rotates the secret, "" for none.
@@ -144,15 +165,33 @@ func (s *Service) again(ctx context.Context, a access, x *secret) (*secret, erro
 
 // change replaces the stored secret by what fn makes of a copy, and returns it. When the
 // secret has gone, or another has taken its name, it is not found. The caller was allowed
-// a on x, and is asked about again if x's policy or tags are others by now.
+// a on x, and is asked about again if x's policy or tags are others by now. Replicas follow,
+// in the same transaction as far as that needs no key, and at once for the rest.
 func (s *Service) change(ctx context.Context, a access, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
+	x, err := s.changeWaiting(ctx, a, x, fn)
+	if err == nil && x.lags() {
+		x = s.catchUp(ctx, x, false)
+	}
+	return x, err
+}
+
+// changeWaiting is change without the rest.
+func (s *Service) changeWaiting(ctx context.Context, a access, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
 	for range attempts {
 		changed, err := s.changeAnyway(ctx, x, func(tx store.Tx, now *secret) error {
 			if !now.sameRights(x) {
 				return errRights
 			}
+			if !a.replica {
+				if err := now.mayChange(); err != nil {
+					return err
+				}
+			}
 			return fn(tx, now)
 		})
+		if errors.Is(err, store.ErrTooLarge) && len(x.Replicas) > 0 {
+			return nil, errTooMuch
+		}
 		if !errors.Is(err, errRights) {
 			return changed, err
 		}
@@ -164,6 +203,9 @@ func (s *Service) change(ctx context.Context, a access, x *secret, fn func(tx st
 }
 
 var errRights = errors.New("secretsmanager: the secret's policy or tags changed meanwhile")
+
+// errTooMuch says that a secret and its replicas are too much for one transaction.
+var errTooMuch = invalidRequest("The secret and its replicas are too large to be changed together. Remove replica regions, tags or versions first.")
 
 // changeAnyway is change on nobody's behalf.
 func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
@@ -181,6 +223,9 @@ func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.
 			return err
 		}
 		changed.Prepare()
+		if err := s.share(tx, changed); err != nil {
+			return err
+		}
 		return s.secrets.Put(tx, changed.path(), changed)
 	})
 	if err != nil {

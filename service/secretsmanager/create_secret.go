@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +30,9 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 	x.Prepare()
 	a := access{action: "secretsmanager:CreateSecret", requestTags: requestTags(in.Tags), conditions: keyConditions(in.KmsKeyId)}
 	a.conditions["secretsmanager:Name"] = []string{*in.Name}
+	if len(in.AddReplicaRegions) > 0 {
+		maps.Copy(a.conditions, replicaConditions(in.AddReplicaRegions, in.ForceOverwriteReplicaSecret))
+	}
 	if in.Description != nil {
 		a.conditions["secretsmanager:Description"] = []string{*in.Description}
 	}
@@ -44,7 +48,12 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 		}
 	}
 
+	if err := s.authorizeReplicas(ctx, x, in); err != nil {
+		return nil, err
+	}
+
 	p, err := newPlain(in.SecretString, in.SecretBinary)
+	replicas, replicasErr := x.newReplicas(in.AddReplicaRegions)
 	switch {
 	case !isName(*in.Name):
 		return nil, invalidName()
@@ -52,10 +61,8 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 		return nil, noToken()
 	case err != nil:
 		return nil, err
-	case len(in.AddReplicaRegions) > 0:
-		return nil, notSupported("AddReplicaRegions")
-	case in.ForceOverwriteReplicaSecret:
-		return nil, notSupported("ForceOverwriteReplicaSecret")
+	case replicasErr != nil:
+		return nil, replicasErr
 	case in.Type != nil:
 		return nil, notSupported("Type")
 	case tagsErr != nil:
@@ -64,18 +71,31 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 	if p != nil && len(p.bytes) == 0 {
 		p = nil
 	}
-	x.Tags, x.Tagged = tags, len(tags) > 0
+	x.Tags, x.Tagged, x.Replicas = tags, len(tags) > 0, replicas
+	for i := range x.Replicas {
+		x.Replicas[i].begin(now)
+	}
 
 	for range attempts {
-		out, err := s.createSecret(ctx, x, p, *in.ClientRequestToken)
-		if !errors.Is(err, errMoved) {
-			return out, err
+		made, err := s.createSecret(ctx, x, p, *in.ClientRequestToken)
+		if errors.Is(err, errMoved) {
+			continue
 		}
+		if err != nil {
+			return nil, err
+		}
+		made = s.catchUp(ctx, made, in.ForceOverwriteReplicaSecret)
+		out := &secretsmanager.CreateSecretOutput{ARN: aws.String(made.arn), Name: aws.String(made.Name)}
+		if p != nil {
+			out.VersionId = in.ClientRequestToken
+		}
+		out.ReplicationStatus, err = s.replicationStatus(ctx, made)
+		return out, err
 	}
 	return nil, fmt.Errorf("creating secret %s: %w", x.Name, errMoved)
 }
 
-func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token string) (*secretsmanager.CreateSecretOutput, error) {
+func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token string) (*secret, error) {
 	id := secretID{account: x.Account, name: x.Name}
 	switch old, err := s.find(ctx, id, x.Region, nil); {
 	case err == nil:
@@ -120,6 +140,10 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 		if err := tx.Put(x.createdPath(), []byte{1}); err != nil {
 			return err
 		}
+		x.Lagging = false // a second time as the first
+		if err := x.queueLag(tx); err != nil {
+			return err
+		}
 		return s.secrets.Put(tx, x.path(), x)
 	})
 	switch {
@@ -128,14 +152,14 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 	case err != nil:
 		return nil, err
 	}
-	return created(x, p, token), nil
+	return x, nil
 }
 
 // errCrowded says that what a deleted secret left is too much for one transaction.
 var errCrowded = errors.New("secretsmanager: a deleted secret is to be cleared away first")
 
 // createdAlready answers for a name that is taken: the same request again is no error.
-func (s *Service) createdAlready(ctx context.Context, old *secret, p *plain, token string) (*secretsmanager.CreateSecretOutput, error) {
+func (s *Service) createdAlready(ctx context.Context, old *secret, p *plain, token string) (*secret, error) {
 	if !old.Deletion.IsZero() {
 		return nil, invalidRequest("You can't create this secret because a secret with this name is already scheduled for deletion.")
 	}
@@ -152,15 +176,7 @@ func (s *Service) createdAlready(ctx context.Context, old *secret, p *plain, tok
 	case !same:
 		return nil, tokenInUse(token, old.arn)
 	}
-	return created(old, p, token), nil
-}
-
-func created(x *secret, p *plain, token string) *secretsmanager.CreateSecretOutput {
-	out := &secretsmanager.CreateSecretOutput{ARN: aws.String(x.arn), Name: aws.String(x.Name)}
-	if p != nil {
-		out.VersionId = aws.String(token)
-	}
-	return out
+	return old, nil
 }
 
 // keyConditions are the condition keys of a request that chooses a KMS key.
@@ -221,7 +237,11 @@ func (s *Service) tryPutVersion(ctx context.Context, a access, x *secret, token 
 	if err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, x, func(tx store.Tx, now *secret) error {
+	followers, err := s.sealFollowers(ctx, x, sealed, p)
+	if err != nil {
+		return nil, err
+	}
+	put := func(tx store.Tx, now *secret) error {
 		if err := now.active(); err != nil {
 			return err
 		}
@@ -247,8 +267,15 @@ func (s *Service) tryPutVersion(ctx context.Context, a access, x *secret, token 
 				return err
 			}
 		}
+		now.sendTo(followers, sealed.Created)
 		return s.values.Put(tx, now.valuePath(token), stored)
-	})
+	}
+	changed, err := s.change(ctx, a, x, put)
+	if errors.Is(err, errTooMuch) && len(followers) > 0 {
+		followers = nil // one by one, then
+		return s.change(ctx, a, x, put)
+	}
+	return changed, err
 }
 
 // put adds version v, or gives its value to a version that was waiting for one, and puts

@@ -1,6 +1,7 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -45,12 +46,16 @@ func (s *Service) DeleteSecret(ctx context.Context, in *secretsmanager.DeleteSec
 		return nil, invalidParameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
 	case err != nil:
 		return deletedNothing(ctx, *in.SecretId, s.timestamp()), nil
-	case force:
+	}
+	if err := x.mayDelete(); err != nil {
+		return nil, err
+	}
+	if force {
 		return s.deleteNow(ctx, a, x)
 	}
 
 	x, err = s.change(ctx, a, x, func(tx store.Tx, x *secret) error {
-		if err := x.active(); err != nil {
+		if err := cmp.Or(x.active(), x.mayDelete()); err != nil {
 			return err
 		}
 		x.Deletion = s.timestamp().Add(time.Duration(days) * 24 * time.Hour)
@@ -100,6 +105,9 @@ func (s *Service) fallDue(ctx context.Context, x *secret) error {
 		}
 		if !now.sameRights(x) {
 			return errRights
+		}
+		if err := now.mayDelete(); err != nil {
+			return err
 		}
 		if len(now.Versions) <= maxAtOnce {
 			_, err := s.remove(tx, now)

@@ -15,11 +15,16 @@ func (s *Service) DescribeSecret(ctx context.Context, in *secretsmanager.Describ
 	if err != nil {
 		return nil, err
 	}
+	status, err := s.replicationStatus(ctx, x)
+	if err != nil {
+		return nil, err
+	}
 	e := s.entry(x)
 	return &secretsmanager.DescribeSecretOutput{
 		ARN: e.ARN, Name: e.Name, Description: e.Description, KmsKeyId: e.KmsKeyId,
 		CreatedDate: e.CreatedDate, LastChangedDate: e.LastChangedDate, LastAccessedDate: e.LastAccessedDate, DeletedDate: e.DeletedDate,
 		Tags: e.Tags, VersionIdsToStages: e.SecretVersionsToStages,
+		PrimaryRegion: e.PrimaryRegion, ReplicationStatus: status,
 		RotationEnabled: e.RotationEnabled, RotationLambdaARN: e.RotationLambdaARN, RotationRules: e.RotationRules,
 		LastRotatedDate: e.LastRotatedDate, NextRotationDate: e.NextRotationDate,
 	}, nil
@@ -32,6 +37,7 @@ func (s *Service) entry(x *secret) types.SecretListEntry {
 		Description: nonEmpty(x.Description), KmsKeyId: nonEmpty(x.KmsKeyID),
 		CreatedDate: aws.Time(x.Created), LastChangedDate: aws.Time(x.Changed),
 		LastAccessedDate: s.accessed(x, "", x.Accessed),
+		PrimaryRegion:    nonEmpty(x.primaryRegion()),
 	}
 	if !x.Deletion.IsZero() {
 		e.DeletedDate = aws.Time(x.Deletion)

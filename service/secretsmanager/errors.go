@@ -99,6 +99,15 @@ func keyError(err error, failure func(reason string) error) error {
 	return failure(fmt.Sprintf("(Service: AWSKMS; Error Code: %s; %s)", api.ErrorCode(), api.ErrorMessage()))
 }
 
+// errorMessage is the text of an answer.
+func errorMessage(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorMessage()
+	}
+	return err.Error()
+}
+
 // isAnswer tells an AWS error, which the caller is to see, from a failure, which the
 // operator is.
 func isAnswer(err error) bool {

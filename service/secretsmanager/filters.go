@@ -20,9 +20,15 @@ type filterValue struct {
 	words   []string // of text; for the keys that search words
 }
 
-func compileFilters(in []types.Filter) []filter {
+func compileFilters(in []types.Filter) ([]filter, error) {
 	var filters []filter
 	for _, f := range in {
+		switch {
+		case f.Key == "":
+			return nil, invalidParameter("Invalid filter key")
+		case len(f.Values) == 0:
+			return nil, invalidParameter("Invalid filter values for key: %s", f.Key)
+		}
 		c := filter{key: f.Key}
 		for _, text := range f.Values {
 			rest, negated := strings.CutPrefix(text, "!")
@@ -30,13 +36,10 @@ func compileFilters(in []types.Filter) []filter {
 		}
 		filters = append(filters, c)
 	}
-	return filters
+	return filters, nil
 }
 
 func (f *filter) matches(x *secret) bool {
-	if f.key == "" || len(f.values) == 0 {
-		return true
-	}
 	return slices.ContainsFunc(f.values, func(v filterValue) bool { return f.has(x, v) != v.negated })
 }
 
@@ -48,6 +51,9 @@ func (f *filter) has(x *secret, v filterValue) bool {
 		return slices.ContainsFunc(x.Tags, func(t tag) bool { return strings.HasPrefix(t.Key, v.text) })
 	case types.FilterNameStringTypeTagValue:
 		return slices.ContainsFunc(x.Tags, func(t tag) bool { return strings.HasPrefix(t.Value, v.text) })
+	case types.FilterNameStringTypePrimaryRegion:
+		region := x.primaryRegion()
+		return region != "" && strings.HasPrefix(region, v.text)
 	case types.FilterNameStringTypeDescription:
 		return hasWords(v.words, x.Description)
 	case types.FilterNameStringTypeAll:
@@ -57,7 +63,7 @@ func (f *filter) has(x *secret, v filterValue) bool {
 		}
 		return hasWords(v.words, texts...)
 	}
-	// No secret has a primary Region, since none is replicated, nor an owning service.
+	// No secret has an owning service.
 	return false
 }
 

@@ -48,10 +48,16 @@ func TestFilters(t *testing.T) {
 		{"all", "env", tagged("env", "prod"), true},
 		{"all", "prod", tagged("env", "prod"), true},
 		{"primary-region", "us-east-1", name("n"), false},
+		{"primary-region", "us-east", &secret{Name: "n", Region: "eu-west-1", Primary: "us-east-1"}, true},
+		{"primary-region", "US-east", &secret{Name: "n", Region: "eu-west-1", Primary: "us-east-1"}, false},
+		{"primary-region", "eu-west-1", &secret{Name: "n", Region: "eu-west-1", Replicas: []replica{{Region: "us-east-1"}}}, true},
 		{"owning-service", "rds", name("n"), false},
 		{"owning-service", "!rds", name("n"), true},
 	} {
-		f := compileFilters([]types.Filter{{Key: types.FilterNameStringType(tt.key), Values: []string{tt.value}}})
+		f, err := compileFilters([]types.Filter{{Key: types.FilterNameStringType(tt.key), Values: []string{tt.value}}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := f[0].matches(tt.x); got != tt.want {
 			t.Errorf("%s=%q of %q %q = %v, want %v", tt.key, tt.value, tt.x.Name, tt.x.Description, got, tt.want)
 		}

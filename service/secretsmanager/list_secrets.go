@@ -73,11 +73,14 @@ func (s *Service) list(ctx context.Context, l listing) ([]*secret, *string, erro
 	}
 	request := caller.From(ctx)
 	account, region := request.Principal.Account, request.Region
-	filters := compileFilters(l.filters)
+	filters, err := compileFilters(l.filters)
+	if err != nil {
+		return nil, nil, err
+	}
 
 	var found []*secret
 	var next *position
-	err := s.store.View(ctx, func(tx store.Tx) error {
+	err = s.store.View(ctx, func(tx store.Tx) error {
 		found, next = nil, nil
 		if l.descending || l.by == types.SortByTypeLastAccessedDate || l.by == types.SortByTypeLastChangedDate {
 			return s.listSorted(tx, l, filters, account, region, after, &found, &next)

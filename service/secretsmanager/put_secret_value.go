@@ -1,6 +1,7 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,7 +26,7 @@ func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecr
 	case in.RotationToken != nil:
 		return nil, notSupported("RotationToken")
 	}
-	if err := x.active(); err != nil {
+	if err := cmp.Or(x.mayChange(), x.active()); err != nil {
 		return nil, err
 	}
 

@@ -54,6 +54,10 @@ func TestRightsLostMeanwhile(t *testing.T) {
 			_, err := s.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: id, ForceDeleteWithoutRecovery: aws.Bool(true)})
 			return err
 		},
+		"ReplicateSecretToRegions": func(ctx context.Context, s *Service) error {
+			_, err := s.ReplicateSecretToRegions(ctx, &secretsmanager.ReplicateSecretToRegionsInput{SecretId: id, AddReplicaRegions: replicaRegions(1)})
+			return err
+		},
 		"TagResource": func(ctx context.Context, s *Service) error {
 			_, err := s.TagResource(ctx, &secretsmanager.TagResourceInput{SecretId: id, Tags: []types.Tag{{Key: aws.String("open"), Value: aws.String("yes")}}})
 			return err

@@ -175,6 +175,9 @@ func (s *Service) claim(ctx context.Context, path string) (*job, error) {
 		if err != nil {
 			return err
 		}
+		if err := s.share(tx, x); err != nil {
+			return err
+		}
 		return s.secrets.Put(tx, path, x)
 	})
 	if err != nil {

@@ -124,6 +124,9 @@ func (s *Service) workOn(ctx context.Context, j *job, fn func(tx store.Tx, x *se
 			return err
 		}
 		x.Prepare()
+		if err := s.share(tx, x); err != nil {
+			return err
+		}
 		return s.secrets.Put(tx, j.path, x)
 	})
 }

@@ -27,7 +27,8 @@ const (
 //
 // Invariants: a staging label is on at most one version; once AWSCURRENT is on a version,
 // it is always on one; Versions is in order of creation; Deletion is set exactly while the
-// secret is scheduled for deletion.
+// secret is scheduled for deletion; a replica has no replicas, and its primary one entry
+// for it.
 type secret struct {
 	Name        string
 	Suffix      string // the random end of the ARN, for life
@@ -43,11 +44,16 @@ type secret struct {
 	Tagged      bool            `json:",omitempty"` // whether it ever had tags
 	Policy      attached.Policy `json:",omitzero"`
 	Versions    []version       `json:",omitempty"`
+	Primary     string          `json:",omitempty"` // of a replica: the Region of its primary secret
+	Replicas    []replica       `json:",omitempty"` // of a primary secret
+	Lagging     bool            `json:",omitempty"` // whether there is an entry at lagPath
 	Rotation    *rotating       `json:",omitempty"` // nil until it was configured once
 
 	arn    string
 	tags   map[string]string
 	policy func() (*policy.Source, error)
+
+	followers map[string]follower // by Region; for share, in the transaction that stores the secret
 }
 
 type tag struct{ Key, Value string }
@@ -88,7 +94,7 @@ func (x *secret) Prepare() {
 // clone returns a copy to change.
 func (x *secret) clone() *secret {
 	c := *x
-	c.Tags, c.Versions = slices.Clone(x.Tags), slices.Clone(x.Versions)
+	c.Tags, c.Versions, c.Replicas = slices.Clone(x.Tags), slices.Clone(x.Versions), slices.Clone(x.Replicas)
 	for i := range c.Versions {
 		c.Versions[i].Stages = slices.Clone(c.Versions[i].Stages)
 	}
@@ -174,7 +180,9 @@ func (x *secret) prune(now time.Time) []string {
 		return nil
 	}
 	hard := len(x.Versions) - hardLimit
-	excess = min(excess, maxAtOnce) // what is left waits for the next
+	// What is left waits for the next. Each replica does away with as many, and writes two.
+	replicas := len(x.Replicas)
+	excess = min(excess, max(1, (maxAtOnce-2*replicas)/(1+replicas)))
 	x.Versions = slices.DeleteFunc(x.Versions, func(v version) bool {
 		n := len(pruned)
 		if len(v.Stages) > 0 || n >= excess || n >= hard && now.Sub(v.Created) < 24*time.Hour {

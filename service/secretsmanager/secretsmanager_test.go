@@ -117,7 +117,7 @@ func TestCreateAndGet(t *testing.T) {
 		{"two values", &secretsmanager.CreateSecretInput{Name: aws.String("x"), SecretString: aws.String("x"), SecretBinary: []byte("x")}, "InvalidParameterException", "You can't specify both a binary secret value and a string secret value in the same secret."},
 		{"too long", &secretsmanager.CreateSecretInput{Name: aws.String("x"), SecretString: aws.String(strings.Repeat("x", 65537))}, "ValidationException", "Value at 'secretString' failed to satisfy constraint: Member must have length less than or equal to 65536"},
 		{"too many bytes", &secretsmanager.CreateSecretInput{Name: aws.String("x"), SecretString: aws.String(strings.Repeat("é", 32769))}, "ValidationException", "65536"},
-		{"replicas", &secretsmanager.CreateSecretInput{Name: aws.String("x"), AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("eu-west-1")}}}, "InvalidParameterException", "AddReplicaRegions"},
+		{"replicas", &secretsmanager.CreateSecretInput{Name: aws.String("x"), AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("us-east-1")}}}, "InvalidParameterException", "Invalid replica region."},
 		{"reserved tag", &secretsmanager.CreateSecretInput{Name: aws.String("x"), Tags: []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}}, "InvalidParameterException", "aws:"},
 		{"no such key", &secretsmanager.CreateSecretInput{Name: aws.String("x"), SecretString: aws.String("x"), KmsKeyId: aws.String("alias/none")}, "EncryptionFailure", "alias/none is not found"},
 		{"no such key, no value", &secretsmanager.CreateSecretInput{Name: aws.String("x"), KmsKeyId: aws.String("alias/none")}, "EncryptionFailure", "alias/none is not found"},

@@ -6,6 +6,10 @@
 // read it, and nobody can while its KMS key is disabled; and once a deletion is due
 // nothing of the secret is left in the store.
 //
+// A replica in another Region is a secret of its own under its own KMS key. It follows its
+// primary in the transaction that changes that, or, when there is more to seal than one
+// transaction holds, before the answer; else DescribeSecret says why it does not.
+//
 // It does not keep keys (see Keys) nor decide who may do what (see authz).
 //
 // # Sealed values
@@ -105,7 +109,7 @@ func New(c Config) *Service {
 // Maintain deletes the secrets whose recovery window is over and stores the days on which
 // secrets were last read. Both hold for every answer even before; how often Maintain runs
 // (a minute will do) decides how long a deleted value lies in the store and how much of
-// LastAccessedDate a crash forgets. It should run once more at the end.
+// LastAccessedDate a crash forgets. It also ends the replications that a crash interrupted. It should run once more at the end.
 func Maintain(ctx context.Context, s *Service) error {
-	return errors.Join(s.deleteDue(ctx), s.storeReads(ctx))
+	return errors.Join(s.deleteDue(ctx), s.failInterrupted(ctx), s.storeReads(ctx))
 }

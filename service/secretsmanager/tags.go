@@ -1,7 +1,10 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,23 +18,15 @@ import (
 
 const maxTags = 50
 
-// TagResource adds tags to a secret and replaces those with the same key.
+// TagResource adds tags to a secret and replaces those with the same key. Those that would
+// take the caller's own right to do so are refused, as by UntagResource.
 func (s *Service) TagResource(ctx context.Context, in *secretsmanager.TagResourceInput) (*secretsmanager.TagResourceOutput, error) {
 	a := access{action: "secretsmanager:TagResource", secretID: *in.SecretId, requestTags: requestTags(in.Tags)}
 	x, err := s.authorizedSecret(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
-		if err := x.active(); err != nil {
-			return err
-		}
-		var err error
-		x.Tags, err = addTags(x.Tags, in.Tags)
-		x.Tagged = x.Tagged || len(x.Tags) > 0
-		x.Changed = s.timestamp()
-		return err
-	})
+	err = s.retag(ctx, a, x, func(old []tag) ([]tag, error) { return addTags(old, in.Tags) })
 	if err != nil {
 		return nil, err
 	}
@@ -45,18 +40,59 @@ func (s *Service) UntagResource(ctx context.Context, in *secretsmanager.UntagRes
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.change(ctx, a, x, func(_ store.Tx, x *secret) error {
-		if err := x.active(); err != nil {
-			return err
-		}
-		x.Tags = slices.DeleteFunc(x.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
-		x.Changed = s.timestamp()
-		return nil
+	err = s.retag(ctx, a, x, func(old []tag) ([]tag, error) {
+		return slices.DeleteFunc(slices.Clone(old), func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) }), nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &secretsmanager.UntagResourceOutput{}, nil
+}
+
+// retag gives x the tags that fn makes of its own, unless the caller, who was allowed a,
+// would not be with them.
+//
+// AWS: API_TagResource, API_UntagResource
+func (s *Service) retag(ctx context.Context, a access, x *secret, fn func([]tag) ([]tag, error)) error {
+	for range attempts {
+		if err := cmp.Or(x.mayChange(), x.active()); err != nil {
+			return err
+		}
+		tags, err := fn(x.Tags)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(tags, x.Tags) {
+			after := x.clone()
+			after.Tags = tags
+			after.Prepare()
+			may, err := s.stillMay(ctx, a, after)
+			switch {
+			case err != nil:
+				return err
+			case !may:
+				return accessDenied("You can't change the tags of secret " + x.arn + " in this way, because you would lose your permissions to it.")
+			}
+		}
+		_, err = s.change(ctx, a, x, func(_ store.Tx, now *secret) error {
+			if err := now.active(); err != nil {
+				return err
+			}
+			if !slices.Equal(now.Tags, x.Tags) || now.Policy.Text != x.Policy.Text {
+				return errMoved
+			}
+			now.Tags, now.Tagged = tags, now.Tagged || len(tags) > 0
+			now.Changed = s.timestamp()
+			return nil
+		})
+		if !errors.Is(err, errMoved) {
+			return err
+		}
+		if x, err = s.again(ctx, a, x); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("tagging secret %s: %w", x.Name, errMoved)
 }
 
 // addTags returns old, which it does not change, with more put in.

@@ -39,8 +39,15 @@ func (s *Service) UpdateSecret(ctx context.Context, in *secretsmanager.UpdateSec
 	case in.Type != nil:
 		return nil, notSupported("Type")
 	}
+	// A replica has nothing of its own but its key.
+	a.replica = p == nil && in.Description == nil && in.KmsKeyId != nil
 	if err := x.active(); err != nil {
 		return nil, err
+	}
+	if !a.replica {
+		if err := x.mayChange(); err != nil {
+			return nil, err
+		}
 	}
 
 	for range attempts {
@@ -94,6 +101,16 @@ func (s *Service) updateSecret(ctx context.Context, a access, x *secret, in *sec
 				return errMoved
 			}
 			now.KmsKeyID = target.KmsKeyID
+			if tx != nil && now.Primary != "" {
+				err := s.changePrimary(tx, now, func(x *secret) {
+					if r := x.replica(now.Region); r != nil {
+						r.KmsKeyID = now.KmsKeyID
+					}
+				})
+				if err != nil {
+					return err
+				}
+			}
 		}
 		now.Changed = s.timestamp()
 		if tx == nil {
