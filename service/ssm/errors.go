@@ -62,6 +62,26 @@ func labelLimit() error {
 	return &types.ParameterVersionLabelLimitExceeded{Message: aws.String("A parameter version can have maximum 10 labels.Move one or more labels to another version and try again.")}
 }
 
+func resourceNotFound() error {
+	return &types.ResourceNotFoundException{Message: aws.String("The specified parameter to be shared could not be found.")}
+}
+
+func invalidPolicyParameter(name, message string) error {
+	return &types.ResourcePolicyInvalidParameterException{ParameterNames: []string{name}, Message: &message}
+}
+
+func malformedPolicy(message string) error {
+	return &types.MalformedResourcePolicyDocumentException{Message: &message}
+}
+
+func policyConflict() error {
+	return &types.ResourcePolicyConflictException{Message: aws.String("The hash provided in the call doesn't match the stored hash. Get the policy again and use its PolicyHash.")}
+}
+
+func policyLimit(kind string, limit int32, format string, args ...any) error {
+	return &types.ResourcePolicyLimitExceededException{LimitType: &kind, Limit: limit, Message: aws.String(fmt.Sprintf(format, args...))}
+}
+
 func invalidToken() error {
 	return &types.InvalidNextToken{Message: aws.String("The specified token isn't valid.")}
 }

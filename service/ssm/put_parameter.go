@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 	"errors"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/store"
 )
 
@@ -94,11 +94,15 @@ func (s *Service) existing(ctx context.Context, r *ref) (*parameter, error) {
 
 func (s *Service) authorizePut(ctx context.Context, r *ref, existing *parameter, in *ssm.PutParameterInput) error {
 	access := &authz.Access{
-		Action: "ssm:PutParameter", Resource: r.arn(), RequestTags: tagMap(in.Tags),
+		Action: "ssm:PutParameter", Resource: r.arn(), RequestTags: tagMap(in.Tags), Kind: policy.Resource,
 		Conditions: map[string][]string{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}},
 	}
 	if existing != nil {
-		access.Tags = existing.Tags
+		source, err := existing.policy()
+		if err != nil {
+			return err
+		}
+		access.Tags, access.Policy = existing.Tags, source
 	}
 	if policies := aws.ToString(in.Policies); policies != "" {
 		access.Conditions["ssm:Policies"] = []string{policies}
@@ -106,7 +110,7 @@ func (s *Service) authorizePut(ctx context.Context, r *ref, existing *parameter,
 	if err := s.authz.Authorize(ctx, access); err != nil || len(in.Tags) == 0 {
 		return err
 	}
-	tagging := &authz.Access{Action: "ssm:AddTagsToResource", Resource: access.Resource, RequestTags: access.RequestTags, Tags: access.Tags}
+	tagging := &authz.Access{Action: "ssm:AddTagsToResource", Resource: access.Resource, RequestTags: access.RequestTags, Tags: access.Tags, Policy: access.Policy, Kind: policy.Resource}
 	return s.authz.Authorize(ctx, tagging)
 }
 
@@ -245,7 +249,7 @@ func (s *Service) putVersion(ctx context.Context, r *ref, existing *parameter, v
 			return err
 		case existing == nil || now.Current.Number != existing.Current.Number || !now.Current.Modified.Equal(existing.Current.Modified),
 			!slices.EqualFunc(now.Current.Policies, existing.Current.Policies, samePolicy), // executed meanwhile
-			!maps.Equal(now.Tags, existing.Tags):                                           // which the caller's rights may rest on
+			!now.sameRights(existing): // which the caller's rights may rest on
 			return errChanged
 		}
 

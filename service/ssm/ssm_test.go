@@ -960,6 +960,9 @@ func TestNobody(t *testing.T) {
 			&ssm.PutParameterInput{Name: name, Value: aws.String("v")},
 			&ssm.RemoveTagsFromResourceInput{ResourceType: "Document", ResourceId: name, TagKeys: []string{"k"}},
 			&ssm.UnlabelParameterVersionInput{Name: name, ParameterVersion: aws.Int64(7), Labels: []string{"l"}},
+			&ssm.PutResourcePolicyInput{ResourceArn: aws.String(arnPrefix + (*name)[1:]), Policy: aws.String("nonsense")},
+			&ssm.GetResourcePoliciesInput{ResourceArn: aws.String(arnPrefix + (*name)[1:])},
+			&ssm.DeleteResourcePolicyInput{ResourceArn: aws.String(arnPrefix + (*name)[1:]), PolicyId: aws.String("i"), PolicyHash: aws.String("h")},
 		)
 	}
 	asked := map[string]bool{}
