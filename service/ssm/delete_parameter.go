@@ -74,6 +74,7 @@ func (s *Service) delete(ctx context.Context, action string, r *ref, was *parame
 			return s.remove(tx, r, p)
 		})
 		if err == nil {
+			s.gaveBack(r, was.Current.Tier)
 			err = s.forget(ctx, r, was)
 		}
 		if !errors.Is(err, errChanged) {

@@ -20,6 +20,10 @@ func accessDenied(format string, args ...any) error {
 // notFound has an empty message, as on AWS.
 func notFound() error { return &types.ParameterNotFound{Message: aws.String("")} }
 
+func parameterLimit() error {
+	return &types.ParameterLimitExceeded{Message: aws.String("You have exceeded the number of parameters for this AWS account. Delete one or more parameters and try again.")}
+}
+
 func alreadyExists() error {
 	return &types.ParameterAlreadyExists{Message: aws.String("The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")}
 }

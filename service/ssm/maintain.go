@@ -100,6 +100,7 @@ func (s *Service) execute(ctx context.Context, key string) error {
 	}
 	var errs []error
 	if gone {
+		s.gaveBack(&r, p.Current.Tier)
 		errs = append(errs, s.forget(ctx, &r, p))
 	}
 	for i := range done {

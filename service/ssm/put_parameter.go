@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -53,8 +52,11 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (
 		if existing != nil && !overwrite {
 			return nil, alreadyExists()
 		}
-		v, err := nextVersion(&r, existing, in, s.now())
+		v, err := nextVersion(existing, in, s.now())
 		if err != nil {
+			return nil, err
+		}
+		if err := s.withinQuota(ctx, &r, existing, in.Tier, v); err != nil {
 			return nil, err
 		}
 		if v.Type == types.ParameterTypeSecureString {
@@ -70,6 +72,9 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (
 		}
 		if err != nil {
 			return nil, err
+		}
+		if existing != nil && existing.Current.Tier != v.Tier {
+			s.gaveBack(&r, existing.Current.Tier)
 		}
 		return &ssm.PutParameterOutput{Version: v.Number, Tier: v.Tier}, nil
 	}
@@ -136,7 +141,7 @@ func validatePut(in *ssm.PutParameterInput) error {
 var nested = regexp.MustCompile(`\{\{[\s\S]*\}\}`)
 
 // nextVersion is what the request makes, with the value in clear.
-func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {
+func nextVersion(existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {
 	v := &version{Number: 1, DataType: dataTypeText, Tier: types.ParameterTierStandard}
 	if existing != nil {
 		last := existing.Current
@@ -149,10 +154,10 @@ func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput, now tim
 	v.Value = *in.Value
 
 	if in.Type != "" && in.Type != v.Type {
-		if existing != nil && strings.Contains(r.id, "/") {
+		if existing != nil {
 			return nil, typeMismatch()
 		}
-		v.Type, v.KeyID = in.Type, ""
+		v.Type = in.Type
 	}
 	switch {
 	case v.Type == types.ParameterTypeSecureString:

@@ -121,10 +121,11 @@ func testRightsLost(t *testing.T, rights tagged, byPolicy, lose bool, do func(co
 			return err
 		}
 	}
-	plain, lost := *s, error(nil)
+	lost := error(nil)
+	plain := New(Config{Store: st, Authz: s.authz})
 	meanwhile := between(func() {
 		if lose {
-			lost = revoke(&plain)
+			lost = revoke(plain)
 		}
 	})
 	s.authz = authz.New(authz.Config{Policies: rights, Audit: &meanwhile})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
@@ -59,6 +60,9 @@ type Service struct {
 	now        func() time.Time
 	log        *slog.Logger
 
+	counter counter
+	quotas  map[types.ParameterTier]int
+
 	parameters *store.Table[parameter]
 	versions   *store.Table[version]
 }
@@ -74,6 +78,8 @@ func New(c Config) *Service {
 		audit:      c.Audit,
 		now:        c.Now,
 		log:        c.Log,
+		counter:    counter{places: map[place]*room{}},
+		quotas:     quotas,
 		parameters: store.NewTable[parameter]("parameter"),
 		versions:   store.NewTable[version]("parameter version"),
 	}
