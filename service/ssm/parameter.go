@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -94,8 +93,8 @@ func (s *Service) read(tx store.Tx, r *ref) (*selected, error) {
 	if r.selector == "" {
 		return &selected{p, &p.Current}, nil
 	}
-	number, err := strconv.ParseInt(r.selector, 10, 64)
-	if err != nil {
+	number, isNumber := parseVersion(r.selector)
+	if !isNumber {
 		on, labelled := p.Labels[r.selector]
 		if !labelled {
 			return &selected{parameter: p}, labelNotFound(r.selector, p.Name)
