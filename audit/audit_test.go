@@ -458,6 +458,7 @@ func TestServiceEvent(t *testing.T) {
 	err = log.Record(t.Context(), audit.Record{
 		Event: true, Service: "secretsmanager", Name: "RotationFailed", Account: "111122223333", Resource: "arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-AbCdEf",
 		Principal: &caller.Principal{Type: caller.Service, Service: "secretsmanager.amazonaws.com"}, ErrorCode: "RotationFailed", ErrorMessage: "setSecret: no",
+		Details: []byte(`{"versionId":"v","step":2}`),
 	})
 	if err := errors.Join(err, log.Close()); err != nil {
 		t.Fatal(err)
@@ -469,6 +470,10 @@ func TestServiceEvent(t *testing.T) {
 	var got map[string]any
 	if err := json.Unmarshal(written, &got); err != nil {
 		t.Fatalf("%v in %s", err, written)
+	}
+	details, _ := got["serviceEventDetails"].(map[string]any)
+	if len(details) != 2 || details["versionId"] != "v" || details["step"] != 2.0 {
+		t.Errorf("serviceEventDetails = %v", got["serviceEventDetails"])
 	}
 	if _, decided := got["additionalEventData"]; decided || got["eventType"] != "AwsServiceEvent" || got["eventName"] != "RotationFailed" || got["errorMessage"] != "setSecret: no" {
 		t.Errorf("record %s", written)

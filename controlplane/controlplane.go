@@ -91,7 +91,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	secrets := secretsmanager.New(secretsmanager.Config{
 		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Audit: c.Audit, Now: c.Now, Log: c.Log,
 	})
-	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Audit: c.Audit, Now: c.Now, Log: c.Log})
+	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
 	services := []gateway.Service{

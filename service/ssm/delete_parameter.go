@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 	"errors"
-	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -58,7 +57,7 @@ func (s *Service) DeleteParameters(ctx context.Context, in *ssm.DeleteParameters
 }
 
 // delete asks again whether the caller may do action when the parameter has not the tags
-// any more that it was asked about with.
+// and policies any more that it was asked about with.
 func (s *Service) delete(ctx context.Context, action string, r *ref, was *parameter) error {
 	for range maxAttempts {
 		err := s.store.Update(ctx, func(tx store.Tx) error {
@@ -69,11 +68,15 @@ func (s *Service) delete(ctx context.Context, action string, r *ref, was *parame
 			if err != nil {
 				return err
 			}
-			if !maps.Equal(p.Tags, was.Tags) {
+			if !p.sameRights(was) {
 				return errChanged
 			}
 			return s.remove(tx, r, p)
 		})
+		if err == nil {
+			s.gaveBack(r, was.Current.Tier)
+			err = s.forget(ctx, r, was)
+		}
 		if !errors.Is(err, errChanged) {
 			return err
 		}

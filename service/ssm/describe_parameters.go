@@ -16,7 +16,8 @@ import (
 
 const describePage = 10
 
-// DescribeParameters lists parameters, without their values.
+// DescribeParameters lists the account's parameters, or with Shared those that other
+// accounts share with it, without their values.
 func (s *Service) DescribeParameters(ctx context.Context, in *ssm.DescribeParametersInput) (*ssm.DescribeParametersOutput, error) {
 	request := caller.From(ctx)
 	everything := "arn:aws:ssm:" + request.Region + ":" + request.Principal.Account + ":*"
@@ -33,10 +34,10 @@ func (s *Service) DescribeParameters(ctx context.Context, in *ssm.DescribeParame
 	if err != nil {
 		return nil, err
 	}
-	out := &ssm.DescribeParametersOutput{Parameters: []types.ParameterMetadata{}}
 	if aws.ToBool(in.Shared) {
-		return out, nil // those of other accounts: no parameter can be shared
+		return s.describeShared(ctx, in, filters, asked, after)
 	}
+	out := &ssm.DescribeParametersOutput{Parameters: []types.ParameterMetadata{}}
 
 	path := ref{account: request.Principal.Account, region: request.Region}
 	last := ""

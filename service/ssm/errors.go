@@ -20,6 +20,10 @@ func accessDenied(format string, args ...any) error {
 // notFound has an empty message, as on AWS.
 func notFound() error { return &types.ParameterNotFound{Message: aws.String("")} }
 
+func parameterLimit() error {
+	return &types.ParameterLimitExceeded{Message: aws.String("You have exceeded the number of parameters for this AWS account. Delete one or more parameters and try again.")}
+}
+
 func alreadyExists() error {
 	return &types.ParameterAlreadyExists{Message: aws.String("The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")}
 }
@@ -60,6 +64,26 @@ func patternMismatch(pattern string) error {
 
 func labelLimit() error {
 	return &types.ParameterVersionLabelLimitExceeded{Message: aws.String("A parameter version can have maximum 10 labels.Move one or more labels to another version and try again.")}
+}
+
+func resourceNotFound() error {
+	return &types.ResourceNotFoundException{Message: aws.String("The specified parameter to be shared could not be found.")}
+}
+
+func invalidPolicyParameter(name, message string) error {
+	return &types.ResourcePolicyInvalidParameterException{ParameterNames: []string{name}, Message: &message}
+}
+
+func malformedPolicy(message string) error {
+	return &types.MalformedResourcePolicyDocumentException{Message: &message}
+}
+
+func policyConflict() error {
+	return &types.ResourcePolicyConflictException{Message: aws.String("The hash provided in the call doesn't match the stored hash. Get the policy again and use its PolicyHash.")}
+}
+
+func policyLimit(kind string, limit int32, format string, args ...any) error {
+	return &types.ResourcePolicyLimitExceededException{LimitType: &kind, Limit: limit, Message: aws.String(fmt.Sprintf(format, args...))}
 }
 
 func invalidToken() error {

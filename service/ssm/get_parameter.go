@@ -24,7 +24,9 @@ func (s *Service) GetParameter(ctx context.Context, in *ssm.GetParameterInput) (
 // a caller who may not read one of them reads none.
 func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput) (*ssm.GetParametersOutput, error) {
 	out := &ssm.GetParametersOutput{Parameters: []types.Parameter{}, InvalidParameters: []string{}}
-	seen := map[string]bool{}
+	if len(slices.Compact(slices.Sorted(slices.Values(in.Names)))) < len(in.Names) {
+		return nil, validation("1 validation error detected: Value at 'names' failed to satisfy constraint: Member must not contain duplicates")
+	}
 	for _, name := range in.Names {
 		p, err := s.get(ctx, "ssm:GetParameters", name, aws.ToBool(in.WithDecryption))
 		switch {
@@ -35,10 +37,6 @@ func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput)
 		default:
 			out.Parameters = append(out.Parameters, *p)
 		}
-		if seen[name] {
-			return nil, validation("1 validation error detected: Value at 'names' failed to satisfy constraint: Member must not contain duplicates")
-		}
-		seen[name] = true
 	}
 	slices.SortStableFunc(out.Parameters, func(a, b types.Parameter) int { return cmp.Compare(*a.Name, *b.Name) })
 	return out, nil

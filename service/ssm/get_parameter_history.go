@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 	"errors"
-	"maps"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,7 +48,7 @@ func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterH
 		if err != nil {
 			return err
 		}
-		if !maps.Equal(p.Tags, found.Tags) { // which the caller's rights may rest on
+		if !p.sameRights(found.parameter) { // which the caller's rights may rest on
 			return errChanged
 		}
 		found.parameter = p

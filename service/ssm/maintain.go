@@ -67,8 +67,9 @@ func (s *Service) execute(ctx context.Context, key string) error {
 	r := ref{account: parts[1], region: parts[2], id: parts[3]}
 	var done []inlinePolicy
 	var p *parameter
+	var gone bool
 	err := s.store.Update(ctx, func(tx store.Tx) (err error) {
-		done = nil
+		done, gone = nil, false
 		p, err = s.parameters.Get(tx, r.key())
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -78,17 +79,16 @@ func (s *Service) execute(ctx context.Context, key string) error {
 		}
 		changed := *p
 		changed.Current.Policies = slices.Clone(p.Current.Policies)
-		expired := false
 		for i := range changed.Current.Policies {
 			policy := &changed.Current.Policies[i]
 			if policy.Status == pending && !policy.Due.After(s.now()) {
 				policy.Status = finished
 				done = append(done, *policy)
-				expired = expired || policy.Type == expiration
+				gone = gone || policy.Type == expiration
 			}
 		}
 		switch {
-		case expired:
+		case gone:
 			return s.remove(tx, &r, p)
 		case done == nil:
 			return nil
@@ -99,6 +99,10 @@ func (s *Service) execute(ctx context.Context, key string) error {
 		return err
 	}
 	var errs []error
+	if gone {
+		s.gaveBack(&r, p.Current.Tier)
+		errs = append(errs, s.forget(ctx, &r, p))
+	}
 	for i := range done {
 		errs = append(errs, s.record(ctx, &r, p, &done[i]))
 	}

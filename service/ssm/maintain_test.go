@@ -1,7 +1,11 @@
 package ssm
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -9,12 +13,76 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/store/memory"
 )
+
+// The event of a policy is a line of the audit, and in its chain like any other.
+func TestEventInTheAudit(t *testing.T) {
+	t.Parallel()
+	st := memory.New()
+	t.Cleanup(func() { st.Close() })
+	path := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.Open(path, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	s := New(Config{Store: st, Authz: authz.New(authz.Config{Audit: log}), Audit: log, Now: func() time.Time { return now }})
+	root := as(t.Context(), &caller.Principal{Type: caller.Account, Account: testAccount, ARN: "arn:aws:iam::" + testAccount + ":root", ID: testAccount})
+	policy := `{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"` + now.Add(time.Hour).Format(time.RFC3339) + `"}}`
+	_, err = s.PutParameter(root, &ssm.PutParameterInput{
+		Name: aws.String("/a/p"), Value: aws.String("the value"), Type: types.ParameterTypeString, Tier: types.ParameterTierAdvanced, Policies: aws.String("[" + policy + "]"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Hour)
+	if err := errors.Join(Maintain(t.Context(), s), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	if chain, err := audit.Verify(path); err != nil || chain.Records != 2 {
+		t.Errorf("Verify = %+v, %v", chain, err)
+	}
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(written, []byte("the value")) {
+		t.Error("the audit has the value")
+	}
+	lines := bytes.Split(bytes.TrimSpace(written), []byte("\n"))
+	type record struct {
+		EventType, EventSource, EventName, AWSRegion string
+		Resources                                    []struct{ ARN, AccountID string }
+		AdditionalEventData                          map[string]any
+		ServiceEventDetails                          struct {
+			Source     string
+			DetailType string `json:"detail-type"`
+			Resources  []string
+			Detail     map[string]string
+		}
+	}
+	var got record
+	if err := json.Unmarshal(lines[len(lines)-1], &got); err != nil {
+		t.Fatal(err)
+	}
+	want := record{EventType: "AwsServiceEvent", EventSource: "ssm.amazonaws.com", EventName: "ParameterStorePolicyAction", AWSRegion: "us-east-1"}
+	want.Resources = []struct{ ARN, AccountID string }{{arn(testAccount, "us-east-1", "a/p"), testAccount}}
+	want.ServiceEventDetails.Source, want.ServiceEventDetails.DetailType = "aws.ssm", "Parameter Store Policy Action"
+	want.ServiceEventDetails.Resources = []string{arn(testAccount, "us-east-1", "a/p")}
+	want.ServiceEventDetails.Detail = map[string]string{
+		"parameter-name": "/a/p", "parameter-type": "String", "policy-type": "Expiration", "policy-content": policy, "action-status": "Success",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the last line (-want +got):\n%s", diff)
+	}
+}
 
 // Of several control planes on one store, and of one that is started again, exactly one
 // executes a policy, and leaves the event.

@@ -81,6 +81,21 @@ func parseRef(ctx context.Context, given string) ref {
 	return r
 }
 
+// parseVersion reads a selector that is a number: digits and nothing else. No version has
+// more of them than 18.
+func parseVersion(selector string) (number int64, ok bool) {
+	if selector == "" || len(selector) > 18 {
+		return 0, false
+	}
+	for _, c := range []byte(selector) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		number = number*10 + int64(c-'0')
+	}
+	return number, true
+}
+
 // parsePath reads the path of a part of the hierarchy. The id of "/" is "".
 func parsePath(ctx context.Context, given string) ref {
 	request := caller.From(ctx)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/store"
 )
 
@@ -26,6 +26,10 @@ type parameter struct {
 	Oldest  int64
 	Labels  map[string]int64  `json:",omitempty"` // which version each is on
 	Tags    map[string]string `json:",omitempty"`
+
+	ResourcePolicies []resourcePolicy `json:",omitempty"` // by ID, in order
+
+	compiled func() (*policy.Source, error) // see policy; nil without ResourcePolicies
 }
 
 // version is what one PutParameter made.
@@ -89,8 +93,8 @@ func (s *Service) read(tx store.Tx, r *ref) (*selected, error) {
 	if r.selector == "" {
 		return &selected{p, &p.Current}, nil
 	}
-	number, err := strconv.ParseInt(r.selector, 10, 64)
-	if err != nil {
+	number, isNumber := parseVersion(r.selector)
+	if !isNumber {
 		on, labelled := p.Labels[r.selector]
 		if !labelled {
 			return &selected{parameter: p}, labelNotFound(r.selector, p.Name)
@@ -119,9 +123,13 @@ func (s *Service) authorized(ctx context.Context, action string, r *ref) (*selec
 		found, err = s.read(tx, r)
 		return err
 	})
-	access := &authz.Access{Action: action, Resource: r.arn(), Account: r.account}
+	access := &authz.Access{Action: action, Resource: r.arn(), Account: r.account, Kind: policy.Resource}
 	if found != nil {
-		access.Tags = found.Tags
+		source, err := found.policy()
+		if err != nil {
+			return nil, err
+		}
+		access.Tags, access.Policy = found.Tags, source
 	}
 	if denied := s.authz.Authorize(ctx, access); denied != nil {
 		return nil, denied
@@ -138,8 +146,8 @@ func (s *Service) authorized(ctx context.Context, action string, r *ref) (*selec
 }
 
 // change lets fn make another parameter of the one that r refers to. fn gets a copy of it,
-// whose labels and tags it may change. The caller was allowed to when it had the tags of
-// was; when it has others by now, the caller is to ask again.
+// whose labels, tags and resource policies it may change. The caller was allowed to when it
+// had the tags and the policies of was; when it has others by now, the caller is to ask again.
 func (s *Service) change(ctx context.Context, r *ref, was *parameter, fn func(p *parameter) error) error {
 	return s.store.Update(ctx, func(tx store.Tx) error {
 		p, err := s.parameters.Get(tx, r.key())
@@ -149,12 +157,16 @@ func (s *Service) change(ctx context.Context, r *ref, was *parameter, fn func(p 
 		if err != nil {
 			return err
 		}
-		if !maps.Equal(p.Tags, was.Tags) {
+		if !p.sameRights(was) {
 			return tooManyUpdates()
 		}
 		changed := *p
 		changed.Labels, changed.Tags = maps.Clone(p.Labels), maps.Clone(p.Tags)
+		changed.ResourcePolicies = slices.Clone(p.ResourcePolicies)
 		if err := fn(&changed); err != nil {
+			return err
+		}
+		if err := r.enter(tx, p, &changed); err != nil {
 			return err
 		}
 		return s.parameters.Put(tx, r.key(), &changed)

@@ -3,11 +3,9 @@ package ssm
 import (
 	"context"
 	"errors"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/store"
 )
 
@@ -53,8 +52,11 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (
 		if existing != nil && !overwrite {
 			return nil, alreadyExists()
 		}
-		v, err := nextVersion(&r, existing, in, s.now())
+		v, err := nextVersion(existing, in, s.now())
 		if err != nil {
+			return nil, err
+		}
+		if err := s.withinQuota(ctx, &r, existing, in.Tier, v); err != nil {
 			return nil, err
 		}
 		if v.Type == types.ParameterTypeSecureString {
@@ -70,6 +72,9 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (
 		}
 		if err != nil {
 			return nil, err
+		}
+		if existing != nil && existing.Current.Tier != v.Tier {
+			s.gaveBack(&r, existing.Current.Tier)
 		}
 		return &ssm.PutParameterOutput{Version: v.Number, Tier: v.Tier}, nil
 	}
@@ -94,11 +99,15 @@ func (s *Service) existing(ctx context.Context, r *ref) (*parameter, error) {
 
 func (s *Service) authorizePut(ctx context.Context, r *ref, existing *parameter, in *ssm.PutParameterInput) error {
 	access := &authz.Access{
-		Action: "ssm:PutParameter", Resource: r.arn(), RequestTags: tagMap(in.Tags),
+		Action: "ssm:PutParameter", Resource: r.arn(), RequestTags: tagMap(in.Tags), Kind: policy.Resource,
 		Conditions: map[string][]string{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}},
 	}
 	if existing != nil {
-		access.Tags = existing.Tags
+		source, err := existing.policy()
+		if err != nil {
+			return err
+		}
+		access.Tags, access.Policy = existing.Tags, source
 	}
 	if policies := aws.ToString(in.Policies); policies != "" {
 		access.Conditions["ssm:Policies"] = []string{policies}
@@ -106,7 +115,7 @@ func (s *Service) authorizePut(ctx context.Context, r *ref, existing *parameter,
 	if err := s.authz.Authorize(ctx, access); err != nil || len(in.Tags) == 0 {
 		return err
 	}
-	tagging := &authz.Access{Action: "ssm:AddTagsToResource", Resource: access.Resource, RequestTags: access.RequestTags, Tags: access.Tags}
+	tagging := &authz.Access{Action: "ssm:AddTagsToResource", Resource: access.Resource, RequestTags: access.RequestTags, Tags: access.Tags, Policy: access.Policy, Kind: policy.Resource}
 	return s.authz.Authorize(ctx, tagging)
 }
 
@@ -132,7 +141,7 @@ func validatePut(in *ssm.PutParameterInput) error {
 var nested = regexp.MustCompile(`\{\{[\s\S]*\}\}`)
 
 // nextVersion is what the request makes, with the value in clear.
-func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {
+func nextVersion(existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {
 	v := &version{Number: 1, DataType: dataTypeText, Tier: types.ParameterTierStandard}
 	if existing != nil {
 		last := existing.Current
@@ -145,10 +154,10 @@ func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput, now tim
 	v.Value = *in.Value
 
 	if in.Type != "" && in.Type != v.Type {
-		if existing != nil && strings.Contains(r.id, "/") {
+		if existing != nil {
 			return nil, typeMismatch()
 		}
-		v.Type, v.KeyID = in.Type, ""
+		v.Type = in.Type
 	}
 	switch {
 	case v.Type == types.ParameterTypeSecureString:
@@ -245,7 +254,7 @@ func (s *Service) putVersion(ctx context.Context, r *ref, existing *parameter, v
 			return err
 		case existing == nil || now.Current.Number != existing.Current.Number || !now.Current.Modified.Equal(existing.Current.Modified),
 			!slices.EqualFunc(now.Current.Policies, existing.Current.Policies, samePolicy), // executed meanwhile
-			!maps.Equal(now.Tags, existing.Tags):                                           // which the caller's rights may rest on
+			!now.sameRights(existing): // which the caller's rights may rest on
 			return errChanged
 		}
 

@@ -68,40 +68,76 @@ func TestRightsLostMeanwhile(t *testing.T) {
 			_, err := s.GetParameterHistory(ctx, &ssm.GetParameterHistoryInput{Name: name})
 			return err
 		},
+		"PutResourcePolicy": func(ctx context.Context, s *Service) error {
+			_, err := s.PutResourcePolicy(ctx, &ssm.PutResourcePolicyInput{ResourceArn: aws.String(arn(testAccount, "us-east-1", *name)), Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"210987654321"},"Action":"ssm:GetParameter","Resource":"*"}]}`)})
+			return err
+		},
 		"LabelParameterVersion": func(ctx context.Context, s *Service) error {
 			_, err := s.LabelParameterVersion(ctx, &ssm.LabelParameterVersionInput{Name: name, Labels: []string{"bob"}})
 			return err
 		},
 	} {
-		for _, lose := range []bool{true, false} {
-			t.Run(op, func(t *testing.T) {
-				t.Parallel()
-				st := memory.New()
-				t.Cleanup(func() { st.Close() })
-				s := New(Config{Store: st, Authz: authz.New(authz.Config{Policies: rights})})
-				root := as(t.Context(), &caller.Principal{Type: caller.Account, Account: testAccount, ARN: "arn:aws:iam::" + testAccount + ":root", ID: testAccount})
-				_, err := s.PutParameter(root, &ssm.PutParameterInput{Name: name, Value: aws.String("x"), Type: types.ParameterTypeString, Tags: []types.Tag{{Key: aws.String("open"), Value: aws.String("yes")}}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				plain, lost := *s, error(nil)
-				meanwhile := between(func() {
-					if lose {
-						_, lost = plain.RemoveTagsFromResource(root, &ssm.RemoveTagsFromResourceInput{ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: name, TagKeys: []string{"open"}})
-					}
+		for _, byPolicy := range []bool{false, true} {
+			for _, lose := range []bool{true, false} {
+				t.Run(op, func(t *testing.T) {
+					t.Parallel()
+					testRightsLost(t, rights, byPolicy, lose, do)
 				})
-				s.authz = authz.New(authz.Config{Policies: rights, Audit: &meanwhile})
-				err = do(as(t.Context(), &caller.Principal{Type: caller.User, Account: testAccount, ARN: "arn:aws:iam::" + testAccount + ":user/bob", ID: "AIDABOB"}), s)
-				if lost != nil {
-					t.Fatal(lost)
-				}
-				var denied *authz.Denied
-				var busy *types.TooManyUpdates
-				if got := errors.As(err, &denied) || errors.As(err, &busy); got != lose || err != nil && !got {
-					t.Errorf("error = %v, want a refusal: %v", err, lose)
-				}
-			})
+			}
 		}
+	}
+}
+
+// testRightsLost has bob do something, to which he has a right by a tag of the parameter
+// or by a policy of its own, and who loses that right between the decision and the deed.
+func testRightsLost(t *testing.T, rights tagged, byPolicy, lose bool, do func(context.Context, *Service) error) {
+	const bob = "arn:aws:iam::" + testAccount + ":user/bob"
+	st := memory.New()
+	t.Cleanup(func() { st.Close() })
+	if byPolicy {
+		rights = tagged{}
+	}
+	s := New(Config{Store: st, Authz: authz.New(authz.Config{Policies: rights})})
+	root := as(t.Context(), &caller.Principal{Type: caller.Account, Account: testAccount, ARN: "arn:aws:iam::" + testAccount + ":root", ID: testAccount})
+	put := &ssm.PutParameterInput{Name: aws.String("p"), Value: aws.String("x"), Type: types.ParameterTypeString, Tier: types.ParameterTierAdvanced}
+	if !byPolicy {
+		put.Tags = []types.Tag{{Key: aws.String("open"), Value: aws.String("yes")}}
+	}
+	if _, err := s.PutParameter(root, put); err != nil {
+		t.Fatal(err)
+	}
+	revoke := func(s *Service) error {
+		_, err := s.RemoveTagsFromResource(root, &ssm.RemoveTagsFromResourceInput{ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: put.Name, TagKeys: []string{"open"}})
+		return err
+	}
+	if byPolicy {
+		arn := aws.String(arn(testAccount, "us-east-1", "p"))
+		shared, err := s.PutResourcePolicy(root, &ssm.PutResourcePolicyInput{ResourceArn: arn, Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + bob + `"},"Action":"ssm:*","Resource":"*"}]}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		revoke = func(s *Service) error {
+			_, err := s.DeleteResourcePolicy(root, &ssm.DeleteResourcePolicyInput{ResourceArn: arn, PolicyId: shared.PolicyId, PolicyHash: shared.PolicyHash})
+			return err
+		}
+	}
+	lost := error(nil)
+	plain := New(Config{Store: st, Authz: s.authz})
+	meanwhile := between(func() {
+		if lose {
+			lost = revoke(plain)
+		}
+	})
+	s.authz = authz.New(authz.Config{Policies: rights, Audit: &meanwhile})
+	err := do(as(t.Context(), &caller.Principal{Type: caller.User, Account: testAccount, ARN: bob, ID: "AIDABOB"}), s)
+	if lost != nil {
+		t.Fatal(lost)
+	}
+	var denied *authz.Denied
+	var busy *types.TooManyUpdates
+	var conflict *types.ResourcePolicyConflictException
+	if got := errors.As(err, &denied) || errors.As(err, &busy) || errors.As(err, &conflict); got != lose || err != nil && !got {
+		t.Errorf("by policy: %v: error = %v, want a refusal: %v", byPolicy, err, lose)
 	}
 }
 

@@ -16,9 +16,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
 )
 
@@ -40,20 +42,26 @@ type Config struct {
 	Authz   *authz.Authorizer
 	Keys    Keys
 	Secrets Secrets
-	Audit   audit.Log        // of executed parameter policies; nil keeps none
-	Now     func() time.Time // nil means time.Now
-	Log     *slog.Logger     // nil means slog.Default
+	// Principals knows whom resource policies name. Nil means that whoever they name exists.
+	Principals attached.Principals
+	Audit      audit.Log        // of executed parameter policies; nil keeps none
+	Now        func() time.Time // nil means time.Now
+	Log        *slog.Logger     // nil means slog.Default
 }
 
 // Service is Parameter Store. Every exported method is an operation.
 type Service struct {
-	store   store.Store
-	authz   *authz.Authorizer
-	keys    Keys
-	secrets Secrets
-	audit   audit.Log
-	now     func() time.Time
-	log     *slog.Logger
+	store      store.Store
+	authz      *authz.Authorizer
+	keys       Keys
+	secrets    Secrets
+	principals attached.Principals
+	audit      audit.Log
+	now        func() time.Time
+	log        *slog.Logger
+
+	counter counter
+	quotas  map[types.ParameterTier]int
 
 	parameters *store.Table[parameter]
 	versions   *store.Table[version]
@@ -66,9 +74,12 @@ func New(c Config) *Service {
 		authz:      c.Authz,
 		keys:       c.Keys,
 		secrets:    c.Secrets,
+		principals: c.Principals,
 		audit:      c.Audit,
 		now:        c.Now,
 		log:        c.Log,
+		counter:    counter{places: map[place]*room{}},
+		quotas:     quotas,
 		parameters: store.NewTable[parameter]("parameter"),
 		versions:   store.NewTable[version]("parameter version"),
 	}

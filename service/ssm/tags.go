@@ -12,6 +12,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
 )
 
 const maxTags = 50
@@ -73,7 +74,11 @@ func (s *Service) authorizedResource(ctx context.Context, action string, kind ty
 		}
 	}
 	if p != nil {
-		access.Tags = p.Tags
+		source, err := p.policy()
+		if err != nil {
+			return nil, nil, err
+		}
+		access.Tags, access.Policy, access.Kind = p.Tags, source, policy.Resource
 	}
 	if err := s.authz.Authorize(ctx, access); err != nil {
 		return nil, nil, err
