@@ -30,6 +30,7 @@ var arrows = []struct {
 	{"engine", []string{"/store", "/keyring", "/authz", "/audit", "/service", "/controlplane"}, "the engine reaches secrets through SDK clients like anyone"},
 	{"controlplane", []string{"/engine", "/inject", "github.com/moby"}, "the control plane never has a Docker socket"},
 	{"acs", []string{"/store", "/service", "/engine", "/gateway"}, "acs is words between two halves"},
+	{"rotation", []string{"/store", "/keyring", "/authz", "/service", "/gateway", "/engine"}, "a rotation function is a client like any"},
 	{"caller", []string{"/store", "/authz", "/service", "/gateway", "/engine"}, "caller holds facts alone"},
 }
 

@@ -22,6 +22,7 @@ import (
 // Record is one access, as it was decided. What it points to must not change any more.
 type Record struct {
 	Time      time.Time
+	Event     bool   // what a service did of its own accord: there was no decision
 	Service   string // "secretsmanager"
 	Name      string // the action's: "GetSecretValue"
 	Operation string // the request's, which may need several actions
@@ -38,6 +39,10 @@ type Record struct {
 	Decision     policy.Decision
 	ErrorCode    string // "" when allowed
 	ErrorMessage string
+
+	// Details say more of an Event, as a JSON object; nil for nothing more. It must have
+	// no secret's value. The record then has no decision, for there was none to take.
+	Details []byte
 }
 
 // Log takes records. Record returns nil once the log answers for the record; an access

@@ -446,3 +446,31 @@ func BenchmarkRecord(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// What a service does of its own accord has no decision.
+func TestServiceEvent(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.Open(path, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = log.Record(t.Context(), audit.Record{
+		Event: true, Service: "secretsmanager", Name: "RotationFailed", Account: "111122223333", Resource: "arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-AbCdEf",
+		Principal: &caller.Principal{Type: caller.Service, Service: "secretsmanager.amazonaws.com"}, ErrorCode: "RotationFailed", ErrorMessage: "setSecret: no",
+	})
+	if err := errors.Join(err, log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(written, &got); err != nil {
+		t.Fatalf("%v in %s", err, written)
+	}
+	if _, decided := got["additionalEventData"]; decided || got["eventType"] != "AwsServiceEvent" || got["eventName"] != "RotationFailed" || got["errorMessage"] != "setSecret: no" {
+		t.Errorf("record %s", written)
+	}
+}

@@ -87,9 +87,17 @@ func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]b
 		b = appendMember(b, "errorCode", r.ErrorCode, maxText)
 		b = appendMember(b, "errorMessage", r.ErrorMessage, maxText)
 	}
-	b = append(b, `,"requestParameters":null,"responseElements":null,"additionalEventData":{`...)
-	b = appendDecision(b, r)
-	b = append(b, `}`...)
+	if r.Event {
+		b = append(b, `,"requestParameters":null,"responseElements":null`...)
+		if r.Details != nil {
+			b = append(b, `,"serviceEventDetails":`...)
+			b = append(b, r.Details...)
+		}
+	} else {
+		b = append(b, `,"requestParameters":null,"responseElements":null,"additionalEventData":{`...)
+		b = appendDecision(b, r)
+		b = append(b, `}`...)
+	}
 	b = appendMember(b, "requestID", r.RequestID, maxText)
 	b = append(b, `,"eventID":"`...)
 	b = appendUUID(b)
@@ -104,7 +112,11 @@ func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]b
 		b = appendMember(b, "ARN", r.Resource, maxText)
 		b = append(b, `}]`...)
 	}
-	b = append(b, `,"eventType":"AwsApiCall","managementEvent":true`...)
+	if r.Event {
+		b = append(b, `,"eventType":"AwsServiceEvent","managementEvent":true`...)
+	} else {
+		b = append(b, `,"eventType":"AwsApiCall","managementEvent":true`...)
+	}
 	b = appendMember(b, "recipientAccountId", r.Account, maxText)
 	b = append(b, `,"eventCategory":"Management","sequence":`...)
 	b = strconv.AppendUint(b, sequence, 10)

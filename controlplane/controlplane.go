@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/malote/malote/audit"
@@ -18,6 +19,8 @@ import (
 	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/keyring"
 	"github.com/malote/malote/keyring/seal"
+	"github.com/malote/malote/rotation"
+	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/ecs"
 	"github.com/malote/malote/service/iam"
 	"github.com/malote/malote/service/iam/directory"
@@ -34,6 +37,10 @@ type Config struct {
 	Seal      seal.Seal   // wraps the keyring's keys
 	Audit     audit.Log   // the caller closes it after Close
 	Bootstrap directory.BootstrapConfig
+
+	// RotationFunctions rotate secrets. Nil means that this control plane rotates none.
+	RotationFunctions map[string]functions.Definition
+	Rotators          map[string]rotation.Function // those that a definition may call builtin
 
 	Endpoint string           // where engines find it, for DiscoverPollEndpoint
 	Now      func() time.Time // nil: time.Now
@@ -73,9 +80,16 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	authorizer := authz.New(authz.Config{Policies: people, Audit: c.Audit, Now: c.Now})
 
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
-	secrets := secretsmanager.New(secretsmanager.Config{Store: ring, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
-	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
+	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, now: c.Now}
+	rotators, err := plane.rotators(c, tokens)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rotation functions: %w", err), people.Close())
+	}
+	secrets := secretsmanager.New(secretsmanager.Config{
+		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Audit: c.Audit, Now: c.Now, Log: c.Log,
+	})
+	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
 	services := []gateway.Service{
@@ -86,10 +100,11 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "sts", Impl: tokens},
 		{Name: "ecs", Impl: tasks},
 	}
-	handler, err := gateway.New(gateway.Config{
+	plane.Services = services
+	plane.Handler, err = gateway.New(gateway.Config{
 		Services:    services,
 		Credentials: people,
-		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks)},
+		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets)},
 		Now:         c.Now,
 		Log:         c.Log,
 	})
@@ -97,15 +112,19 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		return nil, errors.Join(err, people.Close())
 	}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var background sync.WaitGroup
+	background.Go(func() {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
 			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
+			"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
 		})
-	}()
-	return &ControlPlane{handler, services, people, ring, made, c.Now, func() { stop(); <-done }}, nil
+	})
+	if c.RotationFunctions != nil {
+		background.Go(func() { secretsmanager.RunRotations(upkeep, secrets) })
+	}
+	plane.endUpkeep = func() { stop(); background.Wait() }
+	return plane, nil
 }
 
 // maintain does every minute, and once more at the end, what time has made due.

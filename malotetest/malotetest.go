@@ -34,6 +34,8 @@ import (
 	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/malotetest/canary"
+	"github.com/malote/malote/rotation"
+	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/memory"
@@ -65,9 +67,20 @@ type System struct {
 type Option func(*options)
 
 type options struct {
-	store store.Store
-	clock *Clock
+	store     store.Store
+	clock     *Clock
+	functions map[string]functions.Definition
+	rotators  map[string]rotation.Function
 }
+
+// Rotation gives the system rotation functions, and those that a definition may call
+// builtin.
+func Rotation(definitions map[string]functions.Definition, builtin map[string]rotation.Function) Option {
+	return func(o *options) { o.functions, o.rotators = definitions, builtin }
+}
+
+// RunAt has the system see the time of a clock, which others may see too.
+func RunAt(clock *Clock) Option { return func(o *options) { o.clock = clock } }
 
 // Store has the system keep its records in st, below the keyring, instead of in memory.
 func Store(st store.Store) Option { return func(o *options) { o.store = st } }
@@ -95,8 +108,11 @@ func New(t testing.TB, with ...Option) *System {
 		Store: o.store, Seal: root, Audit: records,
 		Bootstrap: directory.BootstrapConfig{Account: Account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret},
 		Endpoint:  "http://" + s.server.Listener.Addr().String(),
-		Now:       o.clock.Now,
-		Log:       slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+
+		RotationFunctions: o.functions, Rotators: o.rotators,
+
+		Now: o.clock.Now,
+		Log: slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)

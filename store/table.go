@@ -8,21 +8,40 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/fxamacker/cbor/v2"
+
 	"github.com/malote/malote/internal/recent"
 )
 
 // The first byte of a record says how to read the others. A later format takes another
 // byte; these stay readable.
 const (
-	formatJSON   = 1
+	formatJSON   = 1 // not written any more
 	formatBinary = 2 // as the record's MarshalBinary writes it
+	formatCBOR   = 3 // RFC 8949, by encoding/json's rules for names and omissions
 )
+
+// A record has the sizes that its service allows, not those that a decoder would guess.
+const maxElements = 1 << 24
+
+// Times are text, so that they keep their nanoseconds and their zone, as in JSON.
+var (
+	encoder = must(cbor.EncOptions{Time: cbor.TimeRFC3339Nano}.EncMode())
+	decoder = must(cbor.DecOptions{MaxArrayElements: maxElements, MaxMapPairs: maxElements, MaxNestedLevels: 256}.DecMode())
+)
+
+func must[T any](mode T, err error) T {
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return mode
+}
 
 // Prepared is what a record may be that has more to it than what is stored. Prepare is
 // called once, when the record was decoded.
 type Prepared interface{ Prepare() }
 
-// Table reads and writes records of one type: as JSON, or as the type itself says
+// Table reads and writes records of one type: as CBOR, or as the type itself says
 // (encoding.BinaryMarshaler and BinaryUnmarshaler; what UnmarshalBinary is given stays as it
 // is, and may be kept). It remembers what it decoded: a value
 // whose bytes are those of last time is not decoded again. Records that it returns are
@@ -76,7 +95,7 @@ func (t *Table[T]) Put(tx Tx, key string, value *T) error {
 }
 
 func encode(value any) ([]byte, error) {
-	format, marshal := byte(formatJSON), func() ([]byte, error) { return json.Marshal(value) }
+	format, marshal := byte(formatCBOR), func() ([]byte, error) { return encoder.Marshal(value) }
 	if b, ok := value.(encoding.BinaryMarshaler); ok {
 		format, marshal = formatBinary, b.MarshalBinary
 	}
@@ -130,6 +149,8 @@ func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
 	var err error
 	binary, isBinary := any(value).(encoding.BinaryUnmarshaler)
 	switch {
+	case len(raw) > 0 && raw[0] == formatCBOR:
+		err = decoder.Unmarshal(raw[1:], value)
 	case len(raw) > 0 && raw[0] == formatJSON:
 		err = json.Unmarshal(raw[1:], value)
 	case len(raw) > 0 && raw[0] == formatBinary && isBinary:

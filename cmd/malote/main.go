@@ -23,12 +23,15 @@ type program struct {
 
 // commands is the command line: a struct per command, holding its flags.
 type commands struct {
-	Up      upCommand      `cmd:"" help:"Everything on this machine: control plane and engine."`
-	Server  serverCommand  `cmd:"" help:"The control plane alone."`
-	Env     envCommand     `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
-	Run     runCommand     `cmd:"" help:"Run a task definition file here, now."`
-	Verify  verifyCommand  `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
-	Policy  policyCommand  `cmd:"" help:"Print the least that a task definition's two roles need."`
+	Up     upCommand     `cmd:"" help:"Everything on this machine: control plane and engine."`
+	Server serverCommand `cmd:"" help:"The control plane alone."`
+	Env    envCommand    `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
+	Run    runCommand    `cmd:"" help:"Run a task definition file here, now."`
+	Verify verifyCommand `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
+	Policy policyCommand `cmd:"" help:"Print the least that a task definition's two roles need."`
+	Secret struct {
+		Rotation rotationCommand `cmd:"" help:"What became of a secret's rotations, and why."`
+	} `cmd:"" help:"Secrets, for people."`
 	Seal    sealCommands   `cmd:"" help:"The key that wraps the keyring."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

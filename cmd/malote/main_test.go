@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"parameter": putParameter,
 			"role":      putRole,
 			"disable":   disableKey,
+			"rotate":    rotateSecret,
 		},
 	})
 }
@@ -129,6 +130,24 @@ func putRole(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = client.PutRolePolicy(context.Background(), &iam.PutRolePolicyInput{RoleName: &args[0], PolicyName: aws.String("inline"), PolicyDocument: aws.String(ts.ReadFile(args[1]))})
 	ts.Check(err)
+}
+
+// rotate NAME FUNCTION ROLE makes the role, of Lambda's, and begins a rotation.
+func rotateSecret(ts *testscript.TestScript, neg bool, args []string) {
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	_, err := iam.NewFromConfig(scriptConfig(ts)).CreateRole(context.Background(), &iam.CreateRoleInput{RoleName: &args[2], AssumeRolePolicyDocument: &trust})
+	ts.Check(err)
+	_, err = secretsmanager.NewFromConfig(scriptConfig(ts)).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], RotationLambdaARN: &args[1]})
+	ts.Check(err)
+	for range 200 {
+		h, _, err := rotationHistory(context.Background(), scriptConfig(ts), args[0])
+		ts.Check(err)
+		if h.Runs[0].Outcome != "InProgress" {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	ts.Fatalf("the rotation makes no step")
 }
 
 // disable KEY-ALIAS disables a key.

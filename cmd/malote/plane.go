@@ -14,6 +14,7 @@ import (
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/controlplane"
 	"github.com/malote/malote/keyring/seal"
+	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/bolt"
@@ -26,6 +27,10 @@ type planeFlags struct {
 	Store   string `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
 	Account string `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
 	Region  string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
+
+	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
+	// this control plane rotates none.
+	functions map[string]functions.Definition
 }
 
 // plane is a control plane in this process with what it stands on.
@@ -41,6 +46,9 @@ type plane struct {
 
 // open starts it. An endpoint may be unknown yet ("").
 func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger) (_ *plane, err error) {
+	if err := keepFromDumps(); err != nil {
+		return nil, err
+	}
 	p := &plane{dir: dataDirOr(f.DataDir), flags: f}
 	defer func() {
 		if err != nil {
@@ -64,6 +72,7 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 	p.close = append(p.close, records.Close)
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: backing, Seal: p.key, Audit: records, Endpoint: endpoint, Log: log,
+		RotationFunctions: f.functions, Rotators: rotators,
 		Bootstrap: directory.BootstrapConfig{
 			Account:          f.Account,
 			AdminAccessKeyID: os.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), AdminSecretAccessKey: os.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"),

@@ -24,12 +24,13 @@ import (
 
 // serveFlags are those of commands that listen.
 type serveFlags struct {
-	planeFlags     `embed:""`
-	Listen         string `help:"Address to listen on." env:"MALOTE_LISTEN" default:"127.0.0.1:4510"`
-	TLSCert        string `name:"tls-cert" help:"Certificate chain, PEM. Read again when it changes." env:"MALOTE_TLS_CERT" placeholder:"FILE"`
-	TLSKey         string `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
-	AllowPlainHTTP bool   `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
-	LogLevel       string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
+	planeFlags        `embed:""`
+	Listen            string `help:"Address to listen on." env:"MALOTE_LISTEN" default:"127.0.0.1:4510"`
+	TLSCert           string `name:"tls-cert" help:"Certificate chain, PEM. Read again when it changes." env:"MALOTE_TLS_CERT" placeholder:"FILE"`
+	TLSKey            string `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
+	RotationFunctions string `help:"JSON file of the functions that rotate secrets, by the ARN of a Lambda function; see docs/rotation.md." env:"MALOTE_ROTATION_FUNCTIONS" placeholder:"FILE"`
+	AllowPlainHTTP    bool   `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
+	LogLevel          string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
 }
 
 type serverCommand struct {
@@ -130,6 +131,9 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		return err
 	}
 	defer server.Close()
+	if f.functions, err = rotationFunctions(f.RotationFunctions); err != nil {
+		return err
+	}
 	plane, err := f.open(ctx, server.URL(), log)
 	if err != nil {
 		return err
@@ -181,6 +185,9 @@ type engineFlags struct {
 
 // engine makes one; the rest of c is the caller's.
 func (f *engineFlags) engine(c engine.Config) (*engine.Engine, error) {
+	if err := keepFromDumps(); err != nil { // values of secrets pass through
+		return nil, err
+	}
 	client, err := docker.New(f.DockerHost)
 	if err != nil {
 		return nil, err

@@ -161,8 +161,8 @@ func (u *use) allConditions(c *compiled, requestAlias string) map[string][]strin
 // keyConditions are the condition keys of every use of a key.
 func (k *key) keyConditions() map[string][]string {
 	conditions := map[string][]string{
-		"kms:KeySpec":     keySpecCondition,
-		"kms:KeyUsage":    keyUsageCondition,
+		"kms:KeySpec":     {string(k.spec())},
+		"kms:KeyUsage":    {string(k.usage())},
 		"kms:KeyOrigin":   {string(k.origin())},
 		"kms:MultiRegion": boolCondition(k.MultiRegion != nil),
 	}
@@ -175,10 +175,7 @@ func (k *key) keyConditions() map[string][]string {
 	return conditions
 }
 
-var (
-	keySpecCondition  = []string{string(types.KeySpecSymmetricDefault)}
-	keyUsageCondition = []string{string(types.KeyUsageTypeEncryptDecrypt)}
-)
+var symmetricDefaultCondition = []string{string(types.EncryptionAlgorithmSpecSymmetricDefault)}
 
 func boolCondition(b bool) []string { return []string{strconv.FormatBool(b)} }
 

@@ -86,6 +86,10 @@ func (s *Service) updateAlias(ctx context.Context, in *kms.UpdateAliasInput) err
 		if err != nil {
 			return err
 		}
+		if old.class() != k.class() || old.usage() != k.usage() {
+			return validation("Alias %s cannot be moved from a key of key spec %s and key usage %s to one of %s and %s: both must be symmetric, asymmetric or HMAC keys of the same usage.",
+				*in.AliasName, old.spec(), old.usage(), k.spec(), k.usage())
+		}
 		if old.ID != k.ID {
 			if err := k.addAlias(*in.AliasName); err != nil {
 				return err

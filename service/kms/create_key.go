@@ -66,25 +66,31 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput) (*kms.C
 	if usage == "" {
 		return nil, validation("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
 	}
-	if spec == types.KeySpecSymmetricDefault && usage != types.KeyUsageTypeEncryptDecrypt {
+	if _, ok := keySpecs[spec]; !ok {
+		return nil, unsupported("KeySpec %s is not supported.", spec)
+	}
+	if !keySpecs[spec].serves(usage) {
 		return nil, validation("KeyUsage %s is not compatible with KeySpec %s", usage, spec)
 	}
-	switch {
-	case spec != types.KeySpecSymmetricDefault:
-		return nil, unsupported("KeySpec %s is not supported.", spec)
-	case in.CustomKeyStoreId != nil || in.XksKeyId != nil:
-		return nil, unsupported("Custom key stores are not supported.")
-	case origin != types.OriginTypeAwsKms && origin != types.OriginTypeExternal:
-		return nil, unsupported("Origin %s is not supported.", origin)
-	case tagsErr != nil:
+	if err := refuseKeyStore(in, origin); err != nil {
+		return nil, err
+	}
+	if tagsErr != nil {
 		return nil, tagsErr
 	}
 	k := newKey(request.Principal.Account, request.Region, s.now())
+	if spec != types.KeySpecSymmetricDefault {
+		k.Materials, k.Spec, k.Usage = nil, spec, usage
+	}
 	if aws.ToBool(in.MultiRegion) {
 		k.makePrimary()
 	}
 	if origin == types.OriginTypeExternal {
 		k.makeExternal()
+	} else if spec != types.KeySpecSymmetricDefault {
+		if err := k.makeMaterial(); err != nil {
+			return nil, err
+		}
 	}
 	k.Description = aws.ToString(in.Description)
 	k.Tags = tags
@@ -112,6 +118,25 @@ func newKey(account, region string, now time.Time) *key {
 	k.addMaterial(now, "")
 	k.compiled = sync.OnceValues(k.compile)
 	return k
+}
+
+// makeMaterial gives a new key its material, unless it is a symmetric encryption key. That
+// of an RSA key takes its time.
+func (k *key) makeMaterial() error {
+	if size := keySpecs[k.Spec].bytes; size > 0 {
+		k.addMaterialBytes(randomBytes(size), k.Created, "")
+		return nil
+	}
+	p, err := generate(k.Spec)
+	if err != nil {
+		return err
+	}
+	der, err := p.marshal()
+	if err != nil {
+		return err
+	}
+	k.addMaterialBytes(der, k.Created, "")
+	return nil
 }
 
 // newUUID returns a random UUID, version 4.

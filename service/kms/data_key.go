@@ -13,7 +13,7 @@ import (
 
 // GenerateDataKey returns a fresh key, in clear and sealed under a KMS key.
 func (s *Service) GenerateDataKey(ctx context.Context, in *kms.GenerateDataKeyInput) (*kms.GenerateDataKeyOutput, error) {
-	k, plaintext, blob, err := s.dataKey(ctx, "kms:GenerateDataKey", in)
+	k, plaintext, blob, err := s.dataKey(ctx, "GenerateDataKey", in)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (s *Service) GenerateDataKey(ctx context.Context, in *kms.GenerateDataKeyIn
 // GenerateDataKeyWithoutPlaintext returns a fresh key, sealed alone: for those who will
 // need it later.
 func (s *Service) GenerateDataKeyWithoutPlaintext(ctx context.Context, in *kms.GenerateDataKeyWithoutPlaintextInput) (*kms.GenerateDataKeyWithoutPlaintextOutput, error) {
-	k, plaintext, blob, err := s.dataKey(ctx, "kms:GenerateDataKeyWithoutPlaintext", &kms.GenerateDataKeyInput{
+	k, plaintext, blob, err := s.dataKey(ctx, "GenerateDataKeyWithoutPlaintext", &kms.GenerateDataKeyInput{
 		KeyId: in.KeyId, KeySpec: in.KeySpec, NumberOfBytes: in.NumberOfBytes,
 		EncryptionContext: in.EncryptionContext, GrantTokens: in.GrantTokens, DryRun: in.DryRun,
 	})
@@ -43,9 +43,9 @@ func (s *Service) GenerateDataKeyWithoutPlaintext(ctx context.Context, in *kms.G
 	}, nil
 }
 
-func (s *Service) dataKey(ctx context.Context, action string, in *kms.GenerateDataKeyInput) (k *key, plaintext, blob []byte, err error) {
+func (s *Service) dataKey(ctx context.Context, operation string, in *kms.GenerateDataKeyInput) (k *key, plaintext, blob []byte, err error) {
 	k, err = s.authorizedKey(ctx, use{
-		action: action, keyID: *in.KeyId, takesAlias: true,
+		action: "kms:" + operation, keyID: *in.KeyId, takesAlias: true,
 		crypto: true, context: in.EncryptionContext, grantTokens: in.GrantTokens,
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Service) dataKey(ctx context.Context, action string, in *kms.GenerateDa
 	if in.Recipient != nil {
 		return nil, nil, nil, unsupported("Recipient is not supported.")
 	}
-	if err := k.usable(); err != nil {
+	if err := k.wraps(operation); err != nil {
 		return nil, nil, nil, err
 	}
 	if aws.ToBool(in.DryRun) {
@@ -73,8 +73,19 @@ func (s *Service) dataKey(ctx context.Context, action string, in *kms.GenerateDa
 	}
 	plaintext = make([]byte, size)
 	rand.Read(plaintext)
-	blob, err = k.encrypt(plaintext, in.EncryptionContext)
-	return k, plaintext, blob, err
+	if blob, err = k.encrypt(plaintext, in.EncryptionContext); err != nil {
+		return nil, nil, nil, err
+	}
+	s.used(ctx, k, types.KeyLastUsageTrackingOperation(operation))
+	return k, plaintext, blob, nil
+}
+
+// wraps is the rule of operations that make keys sealed under k.
+func (k *key) wraps(operation string) error {
+	if err := k.usableFor(types.KeyUsageTypeEncryptDecrypt, operation); err != nil {
+		return err
+	}
+	return compatible(k, keySpecs[k.spec()].encryption, types.EncryptionAlgorithmSpecSymmetricDefault)
 }
 
 // GenerateRandom returns random bytes. It uses no key.
@@ -86,7 +97,7 @@ func (s *Service) GenerateRandom(ctx context.Context, in *kms.GenerateRandomInpu
 	case in.NumberOfBytes == nil:
 		return nil, validation("NumberOfBytes is required.")
 	case in.CustomKeyStoreId != nil:
-		return nil, unsupported("Custom key stores are not supported.")
+		return nil, noKeyStore(*in.CustomKeyStoreId)
 	case in.Recipient != nil:
 		return nil, unsupported("Recipient is not supported.")
 	}

@@ -10,41 +10,46 @@ import (
 	"github.com/malote/malote/caller"
 )
 
-// Encrypt seals up to 4096 bytes under a key and an encryption context.
+// Encrypt seals up to 4096 bytes under a key and an encryption context; or, under the
+// public half of an RSA key, as many bytes as fit (RSAES-OAEP, RFC 8017), without one.
 func (s *Service) Encrypt(ctx context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
 	k, err := s.authorizedKey(ctx, use{
 		action: "kms:Encrypt", keyID: *in.KeyId, takesAlias: true,
 		crypto: true, context: in.EncryptionContext, grantTokens: in.GrantTokens,
+		conditions: algorithmCondition(in.EncryptionAlgorithm),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := k.usable(); err != nil {
+	if err := k.usableFor(types.KeyUsageTypeEncryptDecrypt, "Encrypt"); err != nil {
 		return nil, err
 	}
-	if err := symmetric(in.EncryptionAlgorithm); err != nil {
+	algorithm, err := k.encryption(in.EncryptionAlgorithm, in.EncryptionContext)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := k.seal(algorithm, in.Plaintext, in.EncryptionContext)
+	if err != nil {
 		return nil, err
 	}
 	if aws.ToBool(in.DryRun) {
 		return nil, dryRun()
 	}
-
-	blob, err := k.encrypt(in.Plaintext, in.EncryptionContext)
-	if err != nil {
-		return nil, err
-	}
+	s.used(ctx, k, types.KeyLastUsageTrackingOperationEncrypt)
 	return &kms.EncryptOutput{
 		CiphertextBlob:      blob,
 		KeyId:               aws.String(k.arn()),
-		EncryptionAlgorithm: types.EncryptionAlgorithmSpecSymmetricDefault,
+		EncryptionAlgorithm: algorithm,
 	}, nil
 }
 
 // Decrypt opens what Encrypt, ReEncrypt or GenerateDataKey sealed. The ciphertext names
-// its key; KeyId, when given, must name the same.
+// its key; KeyId, when given, must name the same. A ciphertext of RSA names none, so there
+// KeyId is needed.
 func (s *Service) Decrypt(ctx context.Context, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
 	k, h, err := s.sealedUnder(ctx, "kms:Decrypt", in.KeyId, in.CiphertextBlob, use{
 		context: in.EncryptionContext, grantTokens: in.GrantTokens,
+		conditions: algorithmCondition(in.EncryptionAlgorithm),
 	})
 	if err != nil {
 		return nil, err
@@ -55,11 +60,11 @@ func (s *Service) Decrypt(ctx context.Context, in *kms.DecryptInput) (*kms.Decry
 	if len(in.DryRunModifiers) > 0 {
 		return nil, unsupported("DryRunModifiers is not supported.")
 	}
-	if err := symmetric(in.EncryptionAlgorithm); err != nil {
+	algorithm, err := k.encryption(in.EncryptionAlgorithm, in.EncryptionContext)
+	if err != nil {
 		return nil, err
 	}
-
-	plaintext, materialID, err := k.decrypt(h, in.CiphertextBlob, in.EncryptionContext)
+	plaintext, materialID, err := k.open(h, algorithm, in.CiphertextBlob, in.EncryptionContext)
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +72,12 @@ func (s *Service) Decrypt(ctx context.Context, in *kms.DecryptInput) (*kms.Decry
 		clear(plaintext)
 		return nil, dryRun()
 	}
+	s.used(ctx, k, types.KeyLastUsageTrackingOperationDecrypt)
 	return &kms.DecryptOutput{
 		Plaintext:           plaintext,
 		KeyId:               aws.String(k.arn()),
-		KeyMaterialId:       aws.String(materialID),
-		EncryptionAlgorithm: types.EncryptionAlgorithmSpecSymmetricDefault,
+		KeyMaterialId:       materialID,
+		EncryptionAlgorithm: algorithm,
 	}, nil
 }
 
@@ -89,6 +95,12 @@ func (s *Service) sealedUnder(ctx context.Context, action string, keyID *string,
 		}
 		if err := k.usable(); err != nil {
 			return nil, h, err
+		}
+		if k.usage() != types.KeyUsageTypeEncryptDecrypt {
+			return nil, h, incorrectKey()
+		}
+		if !k.isSymmetric() {
+			return k, h, nil
 		}
 		if !ok {
 			return nil, h, invalidCiphertext()
@@ -112,12 +124,4 @@ func (s *Service) sealedUnder(ctx context.Context, action string, keyID *string,
 		return nil, h, ciphertextDenied()
 	}
 	return nil, h, err
-}
-
-// symmetric refuses the algorithms that a symmetric key has no part in.
-func symmetric(algorithm types.EncryptionAlgorithmSpec) error {
-	if algorithm == "" || algorithm == types.EncryptionAlgorithmSpecSymmetricDefault {
-		return nil
-	}
-	return &types.InvalidKeyUsageException{Message: aws.String("Algorithm " + string(algorithm) + " is incompatible with key spec " + string(types.KeySpecSymmetricDefault) + ".")}
 }

@@ -61,7 +61,7 @@ func (s *Service) ImportKeyMaterial(ctx context.Context, in *kms.ImportKeyMateri
 	if m.Key, err = token.unwrap(in.EncryptedKeyMaterial); err != nil {
 		return nil, err
 	}
-	if err := k.checkMaterial(m.Key); err != nil {
+	if m.Key, err = k.checkMaterial(m.Key); err != nil {
 		return nil, err
 	}
 	if m.ID = k.materialID(m.Key); in.KeyMaterialId != nil && *in.KeyMaterialId != m.ID {
@@ -133,11 +133,25 @@ func (k *key) take(m material, in *kms.ImportKeyMaterialInput) error {
 }
 
 // checkMaterial refuses bytes that are no material for a key of k's spec.
-func (k *key) checkMaterial(bytes []byte) error {
-	if len(bytes) != xaes.KeySize {
-		return incorrectMaterial("The key material in the request is not " + strconv.Itoa(xaes.KeySize) + " bytes long.")
+// It returns the bytes to keep: of an asymmetric key the same for the same private key,
+// however it was encoded.
+func (k *key) checkMaterial(bytes []byte) ([]byte, error) {
+	size := keySpecs[k.Spec].bytes
+	if k.isSymmetric() {
+		size = xaes.KeySize
 	}
-	return nil
+	switch {
+	case size == 0:
+		p, err := parsePrivate(k.Spec, bytes)
+		if err != nil {
+			return nil, incorrectMaterial("The key material in the request is not a private key of key spec " + string(k.Spec) + " in PKCS #8 DER.")
+		}
+		defer clear(bytes)
+		return p.marshal()
+	case len(bytes) != size:
+		return nil, incorrectMaterial("The key material in the request is not " + strconv.Itoa(size) + " bytes long.")
+	}
+	return bytes, nil
 }
 
 func incorrectMaterial(message string) error {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,6 +34,8 @@ import (
 type key struct {
 	ID          string
 	Account     string
+	Spec        types.KeySpec      `json:",omitempty"` // "" is SYMMETRIC_DEFAULT
+	Usage       types.KeyUsageType `json:",omitempty"` // "" is ENCRYPT_DECRYPT
 	Region      string
 	Description string `json:",omitempty"`
 	Created     time.Time
@@ -65,7 +66,7 @@ type tag struct{ Key, Value string }
 // material is one backing key.
 type material struct {
 	ID      string // 64 hexadecimal digits
-	Key     []byte `json:",omitempty"` // nil of imported material that is not there
+	Key     []byte `json:",omitempty"` // PKCS #8 of an asymmetric key; nil of imported material that is not there
 	Created time.Time
 	Type    types.RotationType `json:",omitempty"` // how it became current; "" for the first
 
@@ -82,7 +83,8 @@ type rotation struct {
 // compiled is what requests need of a key beyond its record, made once per record.
 type compiled struct {
 	policy           *policy.Source
-	materials        []compiledMaterial // as key.Materials
+	materials        []compiledMaterial          // as key.Materials; of a symmetric encryption key
+	private          func() (*privateKey, error) // of an asymmetric one
 	tags             map[string]string
 	conditions       map[string][]string // of every request; not to be changed
 	cryptoConditions map[string][]string // of those that use the material
@@ -93,16 +95,11 @@ type compiledMaterial struct {
 	cipher *xaes.Key // nil of material that is not there
 }
 
-// UnmarshalJSON reads a record. What is compiled from it lives as long as the record
-// does, so a key in use is parsed once, not once per request.
-func (k *key) UnmarshalJSON(data []byte) error {
-	type record key
-	if err := json.Unmarshal(data, (*record)(k)); err != nil {
-		return err
-	}
+// Prepare completes a record that was read. What is compiled from it lives as long as the
+// record does, so a key in use is parsed once, not once per request.
+func (k *key) Prepare() {
 	k.text = keyARN(k.Region, k.Account, k.ID)
 	k.compiled = sync.OnceValues(k.compile)
-	return nil
 }
 
 func (k *key) compile() (*compiled, error) {
@@ -116,7 +113,11 @@ func (k *key) compile() (*compiled, error) {
 		conditions:       k.keyConditions(),
 		cryptoConditions: k.keyConditions(),
 	}
-	c.cryptoConditions["kms:EncryptionAlgorithm"] = keySpecCondition
+	c.cryptoConditions["kms:EncryptionAlgorithm"] = symmetricDefaultCondition
+	if !k.isSymmetric() {
+		c.private = sync.OnceValues(k.parseCurrent)
+		return c, nil
+	}
 	for _, m := range k.Materials {
 		id, err := hex.DecodeString(m.ID)
 		if err != nil || len(id) != sha256.Size {
@@ -167,8 +168,16 @@ func (k *key) current() material { return k.Materials[len(k.Materials)-1] }
 
 // addMaterial makes fresh material the current one.
 func (k *key) addMaterial(now time.Time, how types.RotationType) {
-	bytes := make([]byte, xaes.KeySize)
+	k.addMaterialBytes(randomBytes(xaes.KeySize), now, how)
+}
+
+func randomBytes(size int) []byte {
+	bytes := make([]byte, size)
 	rand.Read(bytes)
+	return bytes
+}
+
+func (k *key) addMaterialBytes(bytes []byte, now time.Time, how types.RotationType) {
 	k.Materials = append(k.Materials, material{ID: k.materialID(bytes), Key: bytes, Created: now, Type: how})
 }
 
@@ -217,21 +226,18 @@ func (k *key) usable() error {
 // metadata is the key as DescribeKey and CreateKey show it.
 func (k *key) metadata() *types.KeyMetadata {
 	m := &types.KeyMetadata{
-		AWSAccountId:          aws.String(k.Account),
-		KeyId:                 aws.String(k.ID),
-		Arn:                   aws.String(k.arn()),
-		CreationDate:          aws.Time(k.Created),
-		Enabled:               k.State == types.KeyStateEnabled,
-		Description:           aws.String(k.Description),
-		KeyUsage:              types.KeyUsageTypeEncryptDecrypt,
-		KeyState:              k.State,
-		Origin:                k.origin(),
-		KeyManager:            k.Manager,
-		CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault,
-		KeySpec:               types.KeySpecSymmetricDefault,
-		EncryptionAlgorithms:  []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
-		MultiRegion:           aws.Bool(k.MultiRegion != nil),
+		AWSAccountId: aws.String(k.Account),
+		KeyId:        aws.String(k.ID),
+		Arn:          aws.String(k.arn()),
+		CreationDate: aws.Time(k.Created),
+		Enabled:      k.State == types.KeyStateEnabled,
+		Description:  aws.String(k.Description),
+		KeyState:     k.State,
+		Origin:       k.origin(),
+		KeyManager:   k.Manager,
+		MultiRegion:  aws.Bool(k.MultiRegion != nil),
 	}
+	k.describeSpec(m)
 	k.describeMaterial(m)
 	k.describeRegions(m)
 	if !k.Deletion.IsZero() {
@@ -282,6 +288,9 @@ func (s *Service) remove(tx store.Tx, k *key) error {
 		}
 	}
 	if err := s.leaveRegions(tx, k); err != nil {
+		return err
+	}
+	if err := s.usages.Delete(tx, k.usagePath()); err != nil {
 		return err
 	}
 	return s.keys.Delete(tx, k.path())

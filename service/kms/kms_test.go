@@ -72,9 +72,9 @@ func TestCreateKey(t *testing.T) {
 		text string
 	}{
 		{"asymmetric without usage", &kms.CreateKeyInput{KeySpec: "RSA_2048"}, "ValidationException", "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."},
-		{"asymmetric", &kms.CreateKeyInput{KeySpec: "RSA_2048", KeyUsage: "SIGN_VERIFY"}, "UnsupportedOperationException", "RSA_2048"},
+		{"post-quantum", &kms.CreateKeyInput{KeySpec: "ML_DSA_44", KeyUsage: "SIGN_VERIFY"}, "UnsupportedOperationException", "ML_DSA_44"},
 		{"usage that does not fit", &kms.CreateKeyInput{KeyUsage: "SIGN_VERIFY"}, "ValidationException", "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
-		{"custom key store", &kms.CreateKeyInput{Origin: "AWS_CLOUDHSM"}, "UnsupportedOperationException", "AWS_CLOUDHSM"},
+		{"custom key store", &kms.CreateKeyInput{Origin: "AWS_CLOUDHSM", CustomKeyStoreId: aws.String("cks-1234567890abcdef0")}, "CustomKeyStoreNotFoundException", "cks-1234567890abcdef0"},
 		{"duplicate tags", &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("")}, {TagKey: aws.String("a"), TagValue: aws.String("")}}}, "TagException", "Duplicate tag keys"},
 		{"reserved tag", &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("AWS:x"), TagValue: aws.String("")}}}, "TagException", "Tags beginning with aws: are reserved"},
 		{"no policy", &kms.CreateKeyInput{Policy: aws.String("nonsense")}, "MalformedPolicyDocumentException", " "},

@@ -198,6 +198,12 @@ func violations(ctx context.Context, s *testService, regions []string, id string
 			if (k.State == types.KeyStatePendingDeletion) != !k.Deletion.IsZero() {
 				complain("%s: state %s, to be deleted %v", region, k.State, k.Deletion)
 			}
+			switch _, err := tx.Get(k.usagePath()); {
+			case err == nil: // it was used
+				want[k.usagePath()] = true
+			case !errors.Is(err, store.ErrNotFound):
+				return err
+			}
 			if !k.Deletion.IsZero() {
 				want[k.duePath()] = true
 			}

@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -17,7 +18,7 @@ func (s *Service) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput) (*kms.R
 	same := boolCondition(s.reEncryptsOnSameKey(ctx, in))
 	source, h, err := s.sealedUnder(ctx, "kms:ReEncryptFrom", in.SourceKeyId, in.CiphertextBlob, use{
 		context: in.SourceEncryptionContext, grantTokens: in.GrantTokens,
-		conditions: map[string][]string{"kms:ReEncryptOnSameKey": same},
+		conditions: reEncryptConditions(same, in.SourceEncryptionAlgorithm),
 	})
 	if err != nil {
 		return nil, err
@@ -25,56 +26,71 @@ func (s *Service) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput) (*kms.R
 	destination, err := s.authorizedKey(ctx, use{
 		action: "kms:ReEncryptTo", keyID: *in.DestinationKeyId, takesAlias: true,
 		crypto: true, context: in.DestinationEncryptionContext, grantTokens: in.GrantTokens,
-		conditions: map[string][]string{"kms:ReEncryptOnSameKey": same},
+		conditions: reEncryptConditions(same, in.DestinationEncryptionAlgorithm),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := destination.usable(); err != nil {
+	if err := destination.usableFor(types.KeyUsageTypeEncryptDecrypt, "ReEncrypt"); err != nil {
 		return nil, err
 	}
 	if len(in.DryRunModifiers) > 0 {
 		return nil, unsupported("DryRunModifiers is not supported.")
 	}
-	if err := symmetric(in.SourceEncryptionAlgorithm); err != nil {
+	from, err := source.encryption(in.SourceEncryptionAlgorithm, in.SourceEncryptionContext)
+	if err != nil {
 		return nil, err
 	}
-	if err := symmetric(in.DestinationEncryptionAlgorithm); err != nil {
+	to, err := destination.encryption(in.DestinationEncryptionAlgorithm, in.DestinationEncryptionContext)
+	if err != nil {
 		return nil, err
 	}
-
-	plaintext, materialID, err := source.decrypt(h, in.CiphertextBlob, in.SourceEncryptionContext)
+	plaintext, materialID, err := source.open(h, from, in.CiphertextBlob, in.SourceEncryptionContext)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plaintext)
-	if aws.ToBool(in.DryRun) {
-		return nil, dryRun()
-	}
-	blob, err := destination.encrypt(plaintext, in.DestinationEncryptionContext)
+	blob, err := destination.seal(to, plaintext, in.DestinationEncryptionContext)
 	if err != nil {
 		return nil, err
 	}
-	return &kms.ReEncryptOutput{
+	if aws.ToBool(in.DryRun) {
+		return nil, dryRun()
+	}
+	s.used(ctx, source, types.KeyLastUsageTrackingOperationReEncrypt)
+	s.used(ctx, destination, types.KeyLastUsageTrackingOperationReEncrypt)
+	out := &kms.ReEncryptOutput{
 		CiphertextBlob:                 blob,
 		SourceKeyId:                    aws.String(source.arn()),
 		KeyId:                          aws.String(destination.arn()),
-		SourceEncryptionAlgorithm:      types.EncryptionAlgorithmSpecSymmetricDefault,
-		DestinationEncryptionAlgorithm: types.EncryptionAlgorithmSpecSymmetricDefault,
-		SourceKeyMaterialId:            aws.String(materialID),
-		DestinationKeyMaterialId:       aws.String(destination.current().ID),
-	}, nil
+		SourceEncryptionAlgorithm:      from,
+		DestinationEncryptionAlgorithm: to,
+		SourceKeyMaterialId:            materialID,
+	}
+	if destination.isSymmetric() {
+		out.DestinationKeyMaterialId = aws.String(destination.current().ID)
+	}
+	return out, nil
+}
+
+func reEncryptConditions(same []string, algorithm types.EncryptionAlgorithmSpec) map[string][]string {
+	conditions := map[string][]string{"kms:ReEncryptOnSameKey": same}
+	maps.Copy(conditions, algorithmCondition(algorithm))
+	return conditions
 }
 
 // reEncryptsOnSameKey is asked before either key is authorized, so its failure to find
 // one is no answer: the authorization that follows gives that.
 func (s *Service) reEncryptsOnSameKey(ctx context.Context, in *kms.ReEncryptInput) bool {
 	request := caller.From(ctx)
-	h, ok := parseHeader(in.CiphertextBlob)
-	if !ok {
+	k, err := s.find(ctx, request, parseRef(*in.DestinationKeyId, request.Region, request.Principal.Account, true))
+	if err != nil {
 		return false
 	}
-	r := parseRef(*in.DestinationKeyId, request.Region, request.Principal.Account, true)
-	k, err := s.find(ctx, request, r)
-	return err == nil && k.ID == h.keyID && k.Account == h.account
+	if in.SourceKeyId != nil { // which of RSA alone names the key
+		source, err := s.find(ctx, request, parseRef(*in.SourceKeyId, request.Region, request.Principal.Account, true))
+		return err == nil && k.ID == source.ID && k.Account == source.Account
+	}
+	h, ok := parseHeader(in.CiphertextBlob)
+	return ok && k.ID == h.keyID && k.Account == h.account
 }

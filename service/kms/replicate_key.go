@@ -31,7 +31,7 @@ func (s *Service) ReplicateKey(ctx context.Context, in *kms.ReplicateKeyInput) (
 	there := inRegion(ctx, *in.ReplicaRegion)
 	replica := primary.clone()
 	*replica = key{
-		ID: primary.ID, Account: primary.Account, Region: *in.ReplicaRegion, Created: s.now(), Manager: primary.Manager,
+		ID: primary.ID, Spec: primary.Spec, Usage: primary.Usage, Account: primary.Account, Region: *in.ReplicaRegion, Created: s.now(), Manager: primary.Manager,
 		State: types.KeyStateEnabled, Description: aws.ToString(in.Description), Tags: tags, Origin: primary.Origin,
 		MultiRegion: &multiRegion{Primary: primary.Region},
 	}

@@ -143,7 +143,7 @@ func (k *key) rotationEntry(m material, state types.KeyMaterialState) types.Rota
 
 // rotates reports whether keys of k's spec can have more material than one.
 func (k *key) rotates() bool {
-	return k.metadata().KeySpec == types.KeySpecSymmetricDefault
+	return k.isSymmetric()
 }
 
 // schedulable is the rule of what changes the schedule of automatic rotation.

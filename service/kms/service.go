@@ -7,7 +7,8 @@
 // material is gone from the store, and imported material once it expired.
 //
 // It does not seal its records (keyring does, beneath the store): backing key material
-// lies in the key's record. It knows symmetric keys; other key specs are refused.
+// lies in the key's record. Key material of asymmetric keys is
+// PKCS #8; the specs that there are, and what they are for, are keySpecs.
 //
 // # Ciphertext
 //
@@ -63,6 +64,9 @@ type Service struct {
 	keys    *store.Table[key]
 	aliases *store.Table[alias]
 	grants  *store.Table[grant]
+	usages  *store.Table[usage]
+
+	tracker *tracker
 }
 
 // New returns a Service.
@@ -76,6 +80,8 @@ func New(c Config) *Service {
 		keys:       store.NewTable[key]("KMS key"),
 		aliases:    store.NewTable[alias]("KMS alias"),
 		grants:     store.NewTable[grant]("KMS grant"),
+		usages:     store.NewTable[usage]("last usage of a KMS key"),
+		tracker:    &tracker{seen: map[string]seen{}},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -87,8 +93,8 @@ func New(c Config) *Service {
 }
 
 // Maintain deletes the keys whose waiting period is over, material and all, and imported
-// material that has expired. What is due is treated as gone even before, so how often Maintain runs (minutes will do)
+// material that has expired; and writes when keys were last used. What is due is treated as gone even before, so how often Maintain runs (minutes will do)
 // decides only how long its material lies in the store.
 func Maintain(ctx context.Context, s *Service) error {
-	return errors.Join(s.deleteDue(ctx), s.expireDue(ctx))
+	return errors.Join(s.deleteDue(ctx), s.expireDue(ctx), s.writeUsage(ctx))
 }

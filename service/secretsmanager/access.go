@@ -90,6 +90,9 @@ func (s *Service) authorizeSecret(ctx context.Context, a access, x *secret) erro
 	}
 	conditions["secretsmanager:SecretId"] = []string{x.arn}
 	conditions["secretsmanager:SecretPrimaryRegion"] = []string{x.Region}
+	if function := x.function(); function != "" {
+		conditions["secretsmanager:resource/AllowRotationLambdaArn"] = []string{function}
+	}
 	named := ""
 	if x.Account != caller.From(ctx).Principal.Account {
 		named = a.secretID // a stranger does not learn the ARN, and with it that there is one
@@ -113,7 +116,15 @@ const attempts = 10
 
 // sameRights reports whether x gives everybody the rights that y gives.
 func (x *secret) sameRights(y *secret) bool {
-	return x.Policy.Text == y.Policy.Text && maps.Equal(x.Policy.IDs, y.Policy.IDs) && slices.Equal(x.Tags, y.Tags)
+	return x.Policy.Text == y.Policy.Text && maps.Equal(x.Policy.IDs, y.Policy.IDs) && slices.Equal(x.Tags, y.Tags) && x.function() == y.function()
+}
+
+// function is the ARN of the function that rotates the secret, "" for none.
+func (x *secret) function() string {
+	if x.Rotation == nil {
+		return ""
+	}
+	return x.Rotation.Function
 }
 
 // again reads x once more, and asks once more whether the caller may do what a says when

@@ -233,8 +233,14 @@ func (s *Service) tryPutVersion(ctx context.Context, a access, x *secret, token 
 				return err
 			}
 		}
+		was := now.holder(current)
 		if err := now.put(sealed, stages); err != nil {
 			return err
+		}
+		if is := now.holder(current); is != was {
+			if err := now.revalued(tx, sealed.Created); err != nil {
+				return err
+			}
 		}
 		for _, id := range now.prune(sealed.Created) {
 			if err := s.values.Delete(tx, now.valuePath(id)); err != nil {

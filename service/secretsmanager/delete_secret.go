@@ -147,7 +147,10 @@ func (s *Service) RestoreSecret(ctx context.Context, in *secretsmanager.RestoreS
 			return err
 		}
 		x.Deletion = time.Time{}
-		return nil
+		if x.Rotation != nil && x.Rotation.Token != "" {
+			return x.lookAt(tx, s.timestamp())
+		}
+		return x.plan(tx, s.timestamp())
 	})
 	if err != nil {
 		return nil, err

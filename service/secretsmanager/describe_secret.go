@@ -20,6 +20,8 @@ func (s *Service) DescribeSecret(ctx context.Context, in *secretsmanager.Describ
 		ARN: e.ARN, Name: e.Name, Description: e.Description, KmsKeyId: e.KmsKeyId,
 		CreatedDate: e.CreatedDate, LastChangedDate: e.LastChangedDate, LastAccessedDate: e.LastAccessedDate, DeletedDate: e.DeletedDate,
 		Tags: e.Tags, VersionIdsToStages: e.SecretVersionsToStages,
+		RotationEnabled: e.RotationEnabled, RotationLambdaARN: e.RotationLambdaARN, RotationRules: e.RotationRules,
+		LastRotatedDate: e.LastRotatedDate, NextRotationDate: e.NextRotationDate,
 	}, nil
 }
 
@@ -39,6 +41,16 @@ func (s *Service) entry(x *secret) types.SecretListEntry {
 	}
 	for _, t := range x.Tags {
 		e.Tags = append(e.Tags, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
+	}
+	if r := x.Rotation; r != nil {
+		e.RotationEnabled, e.RotationLambdaARN = aws.Bool(r.Enabled), nonEmpty(r.Function)
+		e.LastRotatedDate, e.NextRotationDate = optionalTime(r.Rotated), optionalTime(r.Next)
+		if r.Rules != (rules{}) {
+			e.RotationRules = &types.RotationRulesType{ScheduleExpression: nonEmpty(r.Rules.Schedule), Duration: nonEmpty(r.Rules.Duration)}
+			if r.Rules.Days != 0 {
+				e.RotationRules.AutomaticallyAfterDays = aws.Int64(r.Rules.Days)
+			}
+		}
 	}
 	for i := range x.Versions {
 		v := &x.Versions[i]

@@ -36,6 +36,16 @@ func (s *Service) remove(tx store.Tx, x *secret) (done bool, err error) {
 			return false, err
 		}
 	}
+	if x.Rotation != nil {
+		if !x.Rotation.At.IsZero() {
+			if err := tx.Delete(x.queuePath()); err != nil {
+				return false, err
+			}
+		}
+		if err := s.histories.Delete(tx, x.historyPath()); err != nil {
+			return false, err
+		}
+	}
 	return true, s.secrets.Delete(tx, x.path())
 }
 

@@ -43,6 +43,7 @@ type secret struct {
 	Tagged      bool            `json:",omitempty"` // whether it ever had tags
 	Policy      attached.Policy `json:",omitzero"`
 	Versions    []version       `json:",omitempty"`
+	Rotation    *rotating       `json:",omitempty"` // nil until it was configured once
 
 	arn    string
 	tags   map[string]string
@@ -90,6 +91,10 @@ func (x *secret) clone() *secret {
 	c.Tags, c.Versions = slices.Clone(x.Tags), slices.Clone(x.Versions)
 	for i := range c.Versions {
 		c.Versions[i].Stages = slices.Clone(c.Versions[i].Stages)
+	}
+	if x.Rotation != nil {
+		r := *x.Rotation
+		c.Rotation = &r
 	}
 	return &c
 }

@@ -32,6 +32,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
@@ -51,6 +52,8 @@ type Config struct {
 	Keys  Keys
 	// Principals knows whom resource policies name. Nil means that whoever they name exists.
 	Principals attached.Principals
+	Functions  Functions        // that rotate secrets; nil for none
+	Audit      audit.Log        // of rotations; what is asked for authz records; nil for none
 	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger     // nil means slog.Default
 }
@@ -64,9 +67,14 @@ type Service struct {
 	now        func() time.Time
 	log        *slog.Logger
 
-	secrets *store.Table[secret]
-	values  *store.Table[value]
-	reads   reads
+	secrets   *store.Table[secret]
+	values    *store.Table[value]
+	histories *store.Table[history]
+	reads     reads
+
+	functions Functions
+	audit     audit.Log
+	wake      chan struct{} // the scheduler, see RunRotations
 }
 
 // New returns a Service.
@@ -80,6 +88,10 @@ func New(c Config) *Service {
 		log:        c.Log,
 		secrets:    store.NewTable[secret]("secret"),
 		values:     store.NewTable[value]("secret value"),
+		histories:  store.NewTable[history]("rotations"),
+		functions:  c.Functions,
+		audit:      c.Audit,
+		wake:       make(chan struct{}, 1),
 	}
 	if s.now == nil {
 		s.now = time.Now

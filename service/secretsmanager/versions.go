@@ -116,6 +116,8 @@ func (x *secret) moveStage(label string, from, to *string) error {
 	case to == nil:
 		x.detach(label)
 		return nil
+	case label == current && x.version(*to).Key == "":
+		return versionNotFound(*to) // it waits for its value: that of now stays
 	}
 	x.attach(label, *to)
 	if x.labels() > maxLabels {

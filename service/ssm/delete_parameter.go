@@ -72,12 +72,7 @@ func (s *Service) delete(ctx context.Context, action string, r *ref, was *parame
 			if !maps.Equal(p.Tags, was.Tags) {
 				return errChanged
 			}
-			for number := p.Oldest; number < p.Current.Number; number++ {
-				if err := s.versions.Delete(tx, r.versionKey(number)); err != nil {
-					return err
-				}
-			}
-			return s.parameters.Delete(tx, r.key())
+			return s.remove(tx, r, p)
 		})
 		if !errors.Is(err, errChanged) {
 			return err
@@ -89,4 +84,15 @@ func (s *Service) delete(ctx context.Context, action string, r *ref, was *parame
 		was = found.parameter
 	}
 	return errChanged
+}
+
+// remove leaves nothing of p. With a hundred versions these are as many writes as a
+// transaction takes.
+func (s *Service) remove(tx store.Tx, r *ref, p *parameter) error {
+	for number := p.Oldest; number < p.Current.Number; number++ {
+		if err := s.versions.Delete(tx, r.versionKey(number)); err != nil {
+			return err
+		}
+	}
+	return s.parameters.Delete(tx, r.key())
 }

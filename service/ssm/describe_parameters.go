@@ -137,7 +137,7 @@ func metadata(arn string, p *parameter) types.ParameterMetadata {
 		DataType:         &v.DataType,
 		Description:      optional(v.Description),
 		AllowedPattern:   optional(v.AllowedPattern),
-		Policies:         []types.ParameterInlinePolicy{},
+		Policies:         inlinePolicies(v.Policies),
 		Version:          v.Number,
 		LastModifiedDate: &v.Modified,
 		LastModifiedUser: &v.ModifiedBy,

@@ -17,11 +17,6 @@ func accessDenied(format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
 }
 
-// unsupported names what a request asks for and this service does not do.
-func unsupported(member string) error {
-	return validation("%s is not supported.", member)
-}
-
 // notFound has an empty message, as on AWS.
 func notFound() error { return &types.ParameterNotFound{Message: aws.String("")} }
 

@@ -102,7 +102,7 @@ func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterH
 			Description:      optional(v.Description),
 			AllowedPattern:   optional(v.AllowedPattern),
 			Labels:           append([]string{}, found.labels(v.Number)...),
-			Policies:         []types.ParameterInlinePolicy{},
+			Policies:         inlinePolicies(v.Policies),
 			LastModifiedDate: &v.Modified,
 			LastModifiedUser: &v.ModifiedBy,
 		})

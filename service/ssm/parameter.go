@@ -36,8 +36,9 @@ type version struct {
 	KeyID          string `json:",omitempty"` // of a SecureString, as it was given
 	Tier           types.ParameterTier
 	DataType       string
-	Description    string `json:",omitempty"`
-	AllowedPattern string `json:",omitempty"`
+	Description    string         `json:",omitempty"`
+	AllowedPattern string         `json:",omitempty"`
+	Policies       []inlinePolicy `json:",omitempty"`
 	Modified       time.Time
 	ModifiedBy     string // ARN
 }

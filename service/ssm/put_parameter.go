@@ -5,8 +5,10 @@ import (
 	"errors"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -51,7 +53,7 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (
 		if existing != nil && !overwrite {
 			return nil, alreadyExists()
 		}
-		v, err := nextVersion(&r, existing, in)
+		v, err := nextVersion(&r, existing, in, s.now())
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +123,6 @@ func validatePut(in *ssm.PutParameterInput) error {
 	if aws.ToBool(in.Overwrite) && len(in.Tags) > 0 {
 		return validation("Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.")
 	}
-	if policies := strings.Join(strings.Fields(aws.ToString(in.Policies)), ""); policies != "" && policies != "[]" && policies != "[{}]" {
-		return unsupported("Policies")
-	}
 	if dataType := aws.ToString(in.DataType); dataType != "" && dataType != dataTypeText {
 		return validation("The following data type is not supported: %s (Data type names are all lowercase.)", dataType)
 	}
@@ -133,12 +132,13 @@ func validatePut(in *ssm.PutParameterInput) error {
 var nested = regexp.MustCompile(`\{\{[\s\S]*\}\}`)
 
 // nextVersion is what the request makes, with the value in clear.
-func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput) (*version, error) {
+func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {
 	v := &version{Number: 1, DataType: dataTypeText, Tier: types.ParameterTierStandard}
 	if existing != nil {
-		inherited := existing.Current
-		v = &inherited
+		last := existing.Current
+		v = &last
 		v.Number++
+		v.Policies = inherited(v.Policies, now)
 	} else if in.Type == "" {
 		return nil, validation("A parameter type is required when you create a parameter.")
 	}
@@ -162,7 +162,13 @@ func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput) (*versi
 		return nil, validation("KeyId is required for SecureString type parameter only.")
 	}
 
-	tier, err := nextTier(existing, in)
+	if text := aws.ToString(in.Policies); text != "" {
+		var err error
+		if v.Policies, err = parsePolicies(text, now); err != nil {
+			return nil, err
+		}
+	}
+	tier, err := nextTier(existing, in, len(v.Policies) > 0)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +184,7 @@ func nextVersion(r *ref, existing *parameter, in *ssm.PutParameterInput) (*versi
 
 // nextTier resolves the tier that a request asks for. A parameter never goes back from
 // advanced to standard.
-func nextTier(existing *parameter, in *ssm.PutParameterInput) (types.ParameterTier, error) {
+func nextTier(existing *parameter, in *ssm.PutParameterInput, policies bool) (types.ParameterTier, error) {
 	size := len(*in.Value)
 	advanced := existing != nil && existing.Current.Tier == types.ParameterTierAdvanced
 	switch in.Tier {
@@ -189,9 +195,11 @@ func nextTier(existing *parameter, in *ssm.PutParameterInput) (types.ParameterTi
 	case types.ParameterTierAdvanced:
 		advanced = true
 	case types.ParameterTierIntelligentTiering:
-		advanced = advanced || size > maxStandard
+		advanced = advanced || size > maxStandard || policies
 	}
 	switch {
+	case !advanced && policies:
+		return "", validation("Standard tier parameters don't support parameter policies. To use Policies, set Tier to Advanced or Intelligent-Tiering.")
 	case !advanced && size > maxStandard:
 		return "", validation("Standard tier parameters support a maximum parameter value of %d characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. For more information, see https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html", maxStandard)
 	case size > maxAdvanced:
@@ -232,11 +240,12 @@ func (s *Service) putVersion(ctx context.Context, r *ref, existing *parameter, v
 			if existing != nil {
 				return errChanged
 			}
-			return s.parameters.Put(tx, r.key(), &parameter{Name: r.shown, Current: *v, Oldest: v.Number, Tags: tags})
+			return s.put(tx, r, &parameter{Name: r.shown, Current: *v, Oldest: v.Number, Tags: tags})
 		case err != nil:
 			return err
 		case existing == nil || now.Current.Number != existing.Current.Number || !now.Current.Modified.Equal(existing.Current.Modified),
-			!maps.Equal(now.Tags, existing.Tags): // which the caller's rights may rest on
+			!slices.EqualFunc(now.Current.Policies, existing.Current.Policies, samePolicy), // executed meanwhile
+			!maps.Equal(now.Tags, existing.Tags):                                           // which the caller's rights may rest on
 			return errChanged
 		}
 
@@ -254,6 +263,6 @@ func (s *Service) putVersion(ctx context.Context, r *ref, existing *parameter, v
 			}
 			p.Oldest++
 		}
-		return s.parameters.Put(tx, r.key(), &p)
+		return s.put(tx, r, &p)
 	})
 }

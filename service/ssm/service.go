@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/store"
 )
@@ -39,6 +40,7 @@ type Config struct {
 	Authz   *authz.Authorizer
 	Keys    Keys
 	Secrets Secrets
+	Audit   audit.Log        // of executed parameter policies; nil keeps none
 	Now     func() time.Time // nil means time.Now
 	Log     *slog.Logger     // nil means slog.Default
 }
@@ -49,6 +51,7 @@ type Service struct {
 	authz   *authz.Authorizer
 	keys    Keys
 	secrets Secrets
+	audit   audit.Log
 	now     func() time.Time
 	log     *slog.Logger
 
@@ -63,6 +66,7 @@ func New(c Config) *Service {
 		authz:      c.Authz,
 		keys:       c.Keys,
 		secrets:    c.Secrets,
+		audit:      c.Audit,
 		now:        c.Now,
 		log:        c.Log,
 		parameters: store.NewTable[parameter]("parameter"),

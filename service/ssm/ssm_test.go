@@ -167,7 +167,7 @@ func TestPutRefuses(t *testing.T) {
 		"nested":                {input{Value: aws.String("a {{ssm:/b}}")}, "ValidationException", `Parameter value can't nest another parameter. Do not use "{{}}" in the value.`},
 		"tags and overwrite":    {input{Name: aws.String("/there"), Overwrite: aws.Bool(true), Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}, "ValidationException", "Invalid request: tags and overwrite can't be used together."},
 		"aws: tag":              {input{Tags: []types.Tag{{Key: aws.String("aws:k"), Value: aws.String("v")}}}, "ValidationException", "aws: prefixed tag key names"},
-		"policies":              {input{Policies: aws.String(`[{"Type":"Expiration"}]`)}, "ValidationException", "Policies"},
+		"policies, standard":    {input{Policies: aws.String(`[{"Type":"NoChangeNotification","Version":"1.0","Attributes":{"After":"1","Unit":"Days"}}]`)}, "ValidationException", "Tier"},
 		"data type":             {input{DataType: aws.String("aws:ec2:image")}, "ValidationException", "The following data type is not supported: aws:ec2:image (Data type names are all lowercase.)"},
 		"pattern":               {input{AllowedPattern: aws.String(`\d+`), Value: aws.String("12a")}, "ParameterPatternMismatchException", `Parameter value, cannot be validated against allowedPattern: \d+`},
 		"bad pattern":           {input{AllowedPattern: aws.String(`(`)}, "InvalidAllowedPatternException", ""},

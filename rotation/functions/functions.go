@@ -1,0 +1,118 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/malote/malote/rotation"
+)
+
+// Config is what Functions are made of.
+type Config struct {
+	Definitions map[string]Definition // by ARN
+	Builtin     map[string]rotation.Function
+	// Assume returns credentials of a role for a function, if its trust policy lets
+	// lambda.amazonaws.com have them. Required.
+	Assume func(ctx context.Context, a Assume) (aws.Credentials, error)
+	// HTTPClient reaches the control plane from this process. Required for Builtin.
+	HTTPClient aws.HTTPClient
+	// Endpoint is where a Command finds the control plane.
+	Endpoint string
+}
+
+// Assume asks for credentials of Role, in Region, for Function (both ARNs).
+type Assume struct{ Role, Function, Region string }
+
+// Functions are the rotation functions of a control plane.
+type Functions struct {
+	config    Config
+	functions map[string]invoker
+}
+
+// invoker calls one kind of function, within ctx, as credentials.
+type invoker func(ctx context.Context, call call) error
+
+// call is one step for one function.
+type call struct {
+	definition  *Definition
+	arn, region string // of the function; of the secret
+	credentials aws.CredentialsProvider
+	event       rotation.Event
+}
+
+// New checks that what the definitions name is there.
+func New(c Config) (*Functions, error) {
+	f := &Functions{config: c, functions: make(map[string]invoker, len(c.Definitions))}
+	for _, arn := range slices.Sorted(maps.Keys(c.Definitions)) {
+		d := c.Definitions[arn]
+		switch {
+		case d.Builtin != "":
+			function := c.Builtin[d.Builtin]
+			if function == nil {
+				return nil, fmt.Errorf("%s: builtin: there is no %q: there are %s", arn, d.Builtin, known(c.Builtin))
+			}
+			f.functions[arn] = f.builtin(function)
+		case d.URL != "":
+			f.functions[arn] = invokeURL
+		default:
+			f.functions[arn] = f.command
+		}
+	}
+	return f, nil
+}
+
+func known(builtin map[string]rotation.Function) string {
+	if len(builtin) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(builtin)), ", ")
+}
+
+// Has reports whether there is a function of that ARN.
+func (f *Functions) Has(arn string) bool { return f.functions[arn] != nil }
+
+// Invoke calls the function for one step.
+func (f *Functions) Invoke(ctx context.Context, arn string, event rotation.Event) error {
+	invoke := f.functions[arn]
+	if invoke == nil {
+		return fmt.Errorf("there is no rotation function %s", arn)
+	}
+	d := f.config.Definitions[arn]
+	timeout := d.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c := call{definition: &d, arn: arn, region: regionOf(event.SecretId), event: event}
+	c.credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		return f.config.Assume(ctx, Assume{Role: d.Role, Function: arn, Region: c.region})
+	}))
+	err := invoke(within, c)
+	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("the function did not end within %s", timeout)
+	}
+	return err
+}
+
+// builtin calls a function of this process.
+func (f *Functions) builtin(function rotation.Function) invoker {
+	return func(ctx context.Context, c call) error {
+		return function.Rotate(ctx, aws.Config{
+			Region: c.region, BaseEndpoint: aws.String("http://malote"), HTTPClient: f.config.HTTPClient, Credentials: c.credentials,
+		}, c.event)
+	}
+}
+
+func regionOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 5); len(parts) == 5 {
+		return parts[3]
+	}
+	return ""
+}
