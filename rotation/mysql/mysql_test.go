@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/malote/malote/malotetest"
 	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/rotationtest"
 )
@@ -18,7 +17,11 @@ import (
 func TestRotations(t *testing.T) {
 	for _, name := range []string{"mysql-single-user", "mysql-alternating-users"} {
 		t.Run(name, func(t *testing.T) {
-			sys := malotetest.New(t)
+			function, err := builtin.Named(name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sys := rotationtest.New(t, function)
 			first := sys.Canaries.New()
 			dir := rotationtest.Dir(t, "mysql")
 			if out, err := rotationtest.Command(t, "mysql", "mariadb-install-db", "--no-defaults", "--datadir="+dir+"/data", "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput(); err != nil {
@@ -51,16 +54,12 @@ func TestRotations(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			function, err := builtin.Named(name, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
 			secret := `{"engine":"mariadb","host":"127.0.0.1","port":%d,"username":%q,"password":%q,"masterarn":%q}`
 			master := ""
 			if name == "mysql-alternating-users" {
 				master = rotationtest.Secret(t, sys, "master", fmt.Sprintf(secret, port, "master", first, ""))
 			}
-			rotationtest.Check(t, sys, function, "app", fmt.Sprintf(secret, port, "app", first, master), master == "", func(ctx context.Context, user, password string) error {
+			rotationtest.Check(t, sys, "app", fmt.Sprintf(secret, port, "app", first, master), master == "", func(ctx context.Context, user, password string) error {
 				db, err := open(user, password)
 				if err != nil {
 					return err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/malote/malote/malotetest"
 	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/rotationtest"
 )
@@ -51,19 +50,19 @@ func start(t *testing.T, password string) rotationtest.Server {
 func TestRotations(t *testing.T) {
 	for _, name := range []string{"postgres-single-user", "postgres-alternating-users"} {
 		t.Run(name, func(t *testing.T) {
-			sys := malotetest.New(t)
-			first := sys.Canaries.New()
-			server := start(t, first)
 			function, err := builtin.Named(name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
+			sys := rotationtest.New(t, function)
+			first := sys.Canaries.New()
+			server := start(t, first)
 			secret := `{"engine":"postgres","host":"127.0.0.1","port":%d,"username":%q,"password":%q,"masterarn":%q,"dbClusterIdentifier":"kept"}`
 			master := ""
 			if name == "postgres-alternating-users" {
 				master = rotationtest.Secret(t, sys, "master", fmt.Sprintf(secret, server.Port, "master", first, ""))
 			}
-			rotationtest.Check(t, sys, function, "app", fmt.Sprintf(secret, server.Port, `ap"p`, first, master), master == "", func(ctx context.Context, user, password string) error {
+			rotationtest.Check(t, sys, "app", fmt.Sprintf(secret, server.Port, `ap"p`, first, master), master == "", func(ctx context.Context, user, password string) error {
 				config, err := pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d dbname=postgres sslmode=disable", server.Port))
 				if err != nil {
 					return err

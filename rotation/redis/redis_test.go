@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/malote/malote/malotetest"
 	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/rotationtest"
 )
@@ -18,7 +17,11 @@ import (
 func TestRotations(t *testing.T) {
 	for _, name := range []string{"redis-single-user", "redis-alternating-users"} {
 		t.Run(name, func(t *testing.T) {
-			sys := malotetest.New(t)
+			function, err := builtin.Named(name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sys := rotationtest.New(t, function)
 			first := sys.Canaries.New()
 			dir := rotationtest.Dir(t, "redis")
 			acl := filepath.Join(dir, "users.acl")
@@ -31,13 +34,9 @@ func TestRotations(t *testing.T) {
 			}
 			port := rotationtest.FreePort(t)
 			server := rotationtest.Start(t, rotationtest.Command(t, "redis", "redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--aclfile", acl, "--save", "", "--loglevel", "debug"), port, dir)
-			function, err := builtin.Named(name, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
 			secret := `{"engine":"redis","host":"127.0.0.1","port":%d,"username":%q,"password":%q,"ssl":false,"masterarn":%q}`
 			master := rotationtest.Secret(t, sys, "master", fmt.Sprintf(secret, port, "master", first, ""))
-			rotationtest.Check(t, sys, function, "app", fmt.Sprintf(secret, port, "app", first, master), false, func(ctx context.Context, user, password string) error {
+			rotationtest.Check(t, sys, "app", fmt.Sprintf(secret, port, "app", first, master), false, func(ctx context.Context, user, password string) error {
 				client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), Username: user, Password: password, MaxRetries: -1, DisableIdentity: true})
 				defer client.Close()
 				// The clone has the user's rights.

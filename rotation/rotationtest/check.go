@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-
-	"github.com/malote/malote/malotetest"
-	"github.com/malote/malote/rotation"
 )
 
 // Check rotates a secret 50 times, each step twice, while a client logs in, then looks for
 // every password in the logs. refusals is whether a login may be refused meanwhile.
-func Check(t *testing.T, sys *malotetest.System, function rotation.Function, name, value string, refusals bool, login func(ctx context.Context, user, password string) error, logs ...string) {
+func Check(t *testing.T, sys *System, name, value string, refusals bool, login func(ctx context.Context, user, password string) error, logs ...string) {
 	t.Helper()
 	arn := Secret(t, sys, name, value)
 	log := func(ctx context.Context, value string) error {
@@ -23,7 +20,9 @@ func Check(t *testing.T, sys *malotetest.System, function rotation.Function, nam
 	}
 	seen := map[string]bool{}
 	logins, refused := Loop(t, sys, arn, 50, func(n int) {
-		Run(t, sys, function, arn, Token(n), Steps...)
+		if err := sys.Rotate(t, arn, Token(n)); err != nil {
+			t.Fatal(err)
+		}
 		value, err := Value(t.Context(), sys, arn)
 		if err != nil {
 			t.Fatal(err)

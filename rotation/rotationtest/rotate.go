@@ -1,30 +1,105 @@
 package rotationtest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/malote/malote/malotetest"
 	"github.com/malote/malote/rotation"
+	"github.com/malote/malote/rotation/functions"
 )
 
-// Steps are the four in order.
-var Steps = []string{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
+const (
+	functionARN = "arn:aws:lambda:us-east-1:" + malotetest.Account + ":function:rotate"
+	role        = "rotator"
+)
+
+// System is a malote with one rotation function, whose role may do what
+// docs/rotation-functions.md says and no more.
+type System struct {
+	*malotetest.System
+	ends chan error // of rotations: one per end
+}
+
+// New starts a System. Every step is done twice, as Secrets Manager may do it.
+func New(t *testing.T, function rotation.Function) *System {
+	t.Helper()
+	s := &System{ends: make(chan error, 1)}
+	s.System = malotetest.New(t, malotetest.Rotation(
+		map[string]functions.Definition{functionARN: {Builtin: "tested", Role: "arn:aws:iam::" + malotetest.Account + ":role/" + role}},
+		map[string]rotation.Function{"tested": twice{function, s.ends}},
+	))
+	client := iam.NewFromConfig(s.Config())
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	if _, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String(role), AssumeRolePolicyDocument: &trust}); err != nil {
+		t.Fatal(err)
+	}
+	for name, policy := range map[string]string{
+		"secrets":  malotetest.Allow("arn:aws:secretsmanager:*:*:secret:app-*", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"),
+		"master":   malotetest.Allow("arn:aws:secretsmanager:*:*:secret:master-*", "secretsmanager:GetSecretValue"),
+		"password": malotetest.Allow("*", "secretsmanager:GetRandomPassword"),
+	} {
+		if _, err := client.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(role), PolicyName: &name, PolicyDocument: &policy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// twice does each step a second time, and says when a rotation is over.
+type twice struct {
+	rotation.Function
+	ends chan error
+}
+
+func (f twice) Rotate(ctx context.Context, config aws.Config, event rotation.Event) error {
+	err := f.Function.Rotate(ctx, config, event)
+	if err == nil {
+		err = f.Function.Rotate(ctx, config, event)
+	}
+	if err != nil || event.Step == rotation.FinishSecret {
+		f.ends <- err
+	}
+	return err
+}
+
+// Rotate has Secrets Manager rotate the secret to the version token, and returns the error
+// of the step that failed.
+func (s *System) Rotate(t *testing.T, arn, token string) error {
+	t.Helper()
+	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
+	client := secretsmanager.NewFromConfig(s.Config())
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		_, err := client.RotateSecret(t.Context(), in)
+		if err == nil {
+			break
+		}
+		// The end of the rotation before is not written down yet.
+		if busy := new(types.InvalidRequestException); !errors.As(err, &busy) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-s.ends:
+		return err
+	case <-time.After(time.Minute):
+		t.Fatal("the rotation does not end within a minute")
+		return nil
+	}
+}
 
 // Secret makes a secret and returns its ARN.
-func Secret(t *testing.T, sys *malotetest.System, name, value string) string {
+func Secret(t *testing.T, sys *System, name, value string) string {
 	t.Helper()
 	out, err := secretsmanager.NewFromConfig(sys.Config()).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
 	if err != nil {
@@ -34,39 +109,12 @@ func Secret(t *testing.T, sys *malotetest.System, name, value string) string {
 }
 
 // Value is the current one.
-func Value(ctx context.Context, sys *malotetest.System, arn string) (string, error) {
+func Value(ctx context.Context, sys *System, arn string) (string, error) {
 	out, err := secretsmanager.NewFromConfig(sys.Config()).GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
 	if err != nil {
 		return "", err
 	}
 	return *out.SecretString, nil
-}
-
-// staging shows a version AWSPENDING that has no value yet, as RotateSecret leaves it for
-// createSecret.
-type staging struct {
-	aws.HTTPClient
-	token string
-}
-
-func (s staging) Do(r *http.Request) (*http.Response, error) {
-	response, err := s.HTTPClient.Do(r)
-	if err != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.DescribeSecret" || response.StatusCode != http.StatusOK {
-		return response, err
-	}
-	defer response.Body.Close()
-	var body map[string]any
-	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
-		return nil, err
-	}
-	stages := body["VersionIdsToStages"].(map[string]any)
-	if stages[s.token] == nil {
-		stages[s.token] = []string{"AWSPENDING"}
-	}
-	text, err := json.Marshal(body)
-	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
-	response.Header.Set("Content-Length", strconv.Itoa(len(text)))
-	return response, err
 }
 
 // Token is the version id of the nth rotation.
@@ -75,7 +123,7 @@ func Token(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n
 // Loop logs in with the current secret every 10 ms through rotations, and returns how
 // often it did and was refused. Between two rotations it waits for a login that began
 // after the first: a client holds a secret for less long than two rotations are apart.
-func Loop(t *testing.T, sys *malotetest.System, arn string, rotations int, rotate func(n int), login func(ctx context.Context, value string) error) (logins, refused int) {
+func Loop(t *testing.T, sys *System, arn string, rotations int, rotate func(n int), login func(ctx context.Context, value string) error) (logins, refused int) {
 	t.Helper()
 	var begun, tried, failed atomic.Int64
 	stop, ended := make(chan struct{}), make(chan struct{})
@@ -112,7 +160,7 @@ func Loop(t *testing.T, sys *malotetest.System, arn string, rotations int, rotat
 }
 
 // Sweep looks for the canaries and for further values in a server's files that are logs.
-func Sweep(t *testing.T, sys *malotetest.System, paths ...string) {
+func Sweep(t *testing.T, sys *System, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
 		file, err := os.Open(path)
@@ -126,20 +174,6 @@ func Sweep(t *testing.T, sys *malotetest.System, paths ...string) {
 		}
 		for _, hit := range hits {
 			t.Error(hit)
-		}
-	}
-}
-
-// Run has function do the steps, each twice, for the token.
-func Run(t *testing.T, sys *malotetest.System, function rotation.Function, arn, token string, steps ...string) {
-	t.Helper()
-	config := sys.Config()
-	config.HTTPClient = staging{config.HTTPClient, token}
-	for _, step := range steps {
-		for range 2 {
-			if err := function.Rotate(t.Context(), config, rotation.Event{Step: step, SecretId: arn, ClientRequestToken: token}); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 }

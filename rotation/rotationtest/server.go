@@ -23,10 +23,18 @@ type Server struct {
 }
 
 // Dir is an empty directory that the account name owns, which is who servers run as when
-// the test is root's.
+// the test is root's. It is no t.TempDir: that is below a directory closed to others.
 func Dir(t *testing.T, name string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("/tmp", "malote-"+name+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	if os.Geteuid() == 0 {
 		credential := account(t, name)
 		if err := os.Chown(dir, int(credential.Uid), int(credential.Gid)); err != nil {
