@@ -10,7 +10,6 @@ import (
 	"crypto/sha1"
 	"database/sql"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -110,29 +109,39 @@ func (server) Clone(ctx context.Context, master, now, next steps.Login) error {
 		return err
 	}
 	defer done()
-	var exists bool
-	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM mysql.user WHERE User = ? AND Host = '%')", next.User).Scan(&exists); err != nil {
+	var users, made int
+	const count = "SELECT COUNT(*), COUNT(CASE WHEN authentication_string <> '' THEN 1 END) FROM mysql.user WHERE User = ? AND Host = '%'"
+	if err := conn.QueryRowContext(ctx, count, next.User).Scan(&users, &made); err != nil {
 		return err
 	}
-	if !exists {
-		// Locked until it has its grants and a password: what stops half-way opens nothing.
+	if made > 0 {
+		return setPassword(ctx, conn, master.User, next)
+	}
+	// Locked and without a password until it has its grants: what stops half-way opens
+	// nothing, and is taken up here by the next attempt.
+	if users == 0 {
 		if _, err := conn.ExecContext(ctx, "CREATE USER ?@'%' ACCOUNT LOCK", next.User); err != nil {
 			return err
 		}
-		err := copyGrants(ctx, conn, now.User, next.User)
-		if err == nil {
-			err = setPassword(ctx, conn, master.User, next)
-		}
-		if err == nil {
-			_, err = conn.ExecContext(ctx, "ALTER USER ?@'%' ACCOUNT UNLOCK", next.User)
-		}
-		if err != nil {
-			_, drop := conn.ExecContext(context.WithoutCancel(ctx), "DROP USER ?@'%'", next.User)
-			return errors.Join(err, drop)
-		}
-		return nil
 	}
-	return setPassword(ctx, conn, master.User, next)
+	if err := copyGrants(ctx, conn, now.User, next.User); err != nil {
+		return err
+	}
+	return unlock(ctx, conn, next)
+}
+
+// unlock gives a clone its password and lets it in, at once.
+func unlock(ctx context.Context, conn *sql.Conn, next steps.Login) error {
+	maria, err := isMariaDB(ctx, conn)
+	if err != nil {
+		return err
+	}
+	statement, word := "ALTER USER ?@'%' IDENTIFIED BY ? ACCOUNT UNLOCK", next.Password
+	if maria {
+		statement, word = "ALTER USER ?@'%' IDENTIFIED BY PASSWORD ? ACCOUNT UNLOCK", native(word)
+	}
+	_, err = conn.ExecContext(ctx, statement, next.User, word)
+	return steps.Redact(err, word)
 }
 
 func copyGrants(ctx context.Context, conn *sql.Conn, from, to string) error {

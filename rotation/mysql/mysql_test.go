@@ -48,7 +48,9 @@ func TestRotations(t *testing.T) {
 			for _, statement := range []string{
 				"SET GLOBAL general_log = 0", "CREATE DATABASE shop", "CREATE TABLE shop.things (n int)",
 				"CREATE USER 'app'@'%' IDENTIFIED BY '" + first + "'", "GRANT SELECT ON shop.* TO 'app'@'%'",
-				"CREATE USER 'master'@'%' IDENTIFIED BY '" + first + "'", "GRANT ALL ON *.* TO 'master'@'%' WITH GRANT OPTION", "SET GLOBAL general_log = 1",
+				"CREATE USER 'master'@'%' IDENTIFIED BY '" + first + "'", "GRANT ALL ON *.* TO 'master'@'%' WITH GRANT OPTION",
+				"CREATE USER 'app_clone'@'%' ACCOUNT LOCK", // as an attempt leaves it that stops half-way
+				"SET GLOBAL general_log = 1",
 			} {
 				if _, err := admin.ExecContext(t.Context(), statement); err != nil {
 					t.Fatal(err)

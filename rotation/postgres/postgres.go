@@ -125,6 +125,9 @@ func (server) Clone(ctx context.Context, master, now, next steps.Login) error {
 	})
 }
 
+// rounds is PostgreSQL's default.
+var rounds = 4096
+
 // scram is what PostgreSQL keeps of a password (RFC 5803). Beyond ASCII a password would
 // have to be normalised first, as the client will do it.
 func scram(password string) (string, error) {
@@ -133,7 +136,6 @@ func scram(password string) (string, error) {
 			return "", errors.New("the new password has characters beyond printable ASCII")
 		}
 	}
-	const rounds = 4096 // PostgreSQL's
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	salted, err := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)

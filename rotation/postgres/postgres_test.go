@@ -41,8 +41,13 @@ func start(t *testing.T, password string) rotationtest.Server {
 		t.Fatal(err)
 	}
 	defer admin.Close(t.Context())
-	if _, err := admin.Exec(t.Context(), "SET log_statement = none; CREATE ROLE \"ap\"\"p\" LOGIN PASSWORD '"+password+"'; CREATE ROLE master LOGIN SUPERUSER PASSWORD '"+password+"'; CREATE TABLE things (n int); GRANT SELECT ON things TO \"ap\"\"p\""); err != nil {
-		t.Fatal(err)
+	for _, statement := range []string{
+		"SET log_statement = none", `CREATE ROLE "ap""p" LOGIN PASSWORD '` + password + "'", "CREATE ROLE master LOGIN SUPERUSER PASSWORD '" + password + "'",
+		"CREATE TABLE things (n int)", `GRANT SELECT ON things TO "ap""p"`,
+	} {
+		if _, err := admin.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return server
 }

@@ -53,7 +53,8 @@ func open(as steps.Login) *redis.Client {
 	return redis.NewClient(options)
 }
 
-// LogIn authenticates with a command of its own: a user may have the right to nothing else.
+// LogIn authenticates as the connection opens, and pings to have it open. A user that may
+// not ping is logged in all the same.
 func (server) LogIn(ctx context.Context, as steps.Login) error {
 	client := open(as)
 	defer client.Close()
