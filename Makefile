@@ -18,7 +18,7 @@ demo: build
 	go run ./examples/shop; status=$$?; .ci/need stop; exit $$status
 
 test: build
-	.ci/need docker etcd registry race
+	.ci/need docker etcd registry race postgres mariadb redis
 	go test -race -timeout 15m $(TESTFLAGS) ./...; status=$$?; .ci/need stop; exit $$status
 
 clients: build

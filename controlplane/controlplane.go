@@ -41,7 +41,8 @@ type Config struct {
 
 	// RotationFunctions rotate secrets. Nil means that this control plane rotates none.
 	RotationFunctions map[string]functions.Definition
-	Rotators          map[string]rotation.Function // those that a definition may call builtin
+	// Rotators makes those that a definition calls builtin, from a name and options.
+	Rotators func(name string, options map[string]string) (rotation.Function, error)
 
 	Endpoint string           // where engines find it, for DiscoverPollEndpoint
 	Now      func() time.Time // nil: time.Now

@@ -70,13 +70,23 @@ type options struct {
 	store     store.Store
 	clock     *Clock
 	functions map[string]functions.Definition
-	rotators  map[string]rotation.Function
+	rotators  func(name string, options map[string]string) (rotation.Function, error)
 }
 
 // Rotation gives the system rotation functions, and those that a definition may call
 // builtin.
 func Rotation(definitions map[string]functions.Definition, builtin map[string]rotation.Function) Option {
-	return func(o *options) { o.functions, o.rotators = definitions, builtin }
+	return func(o *options) { o.functions, o.rotators = definitions, Rotators(builtin) }
+}
+
+// Rotators are functions by name that take no options.
+func Rotators(builtin map[string]rotation.Function) func(string, map[string]string) (rotation.Function, error) {
+	return func(name string, options map[string]string) (rotation.Function, error) {
+		if builtin[name] == nil || len(options) > 0 {
+			return nil, fmt.Errorf("the test has no function %q with options %v", name, options)
+		}
+		return builtin[name], nil
+	}
 }
 
 // RunAt has the system see the time of a clock, which others may see too.

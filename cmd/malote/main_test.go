@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,6 +67,7 @@ func TestScripts(t *testing.T) {
 			"role":      putRole,
 			"disable":   disableKey,
 			"rotate":    rotateSecret,
+			"value":     secretValue,
 		},
 	})
 }
@@ -132,11 +134,24 @@ func putRole(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// rotate NAME FUNCTION ROLE makes the role, of Lambda's, and begins a rotation.
+// value NAME REGEXP compares what a secret holds, without showing it.
+func secretValue(ts *testscript.TestScript, neg bool, args []string) {
+	out, err := secretsmanager.NewFromConfig(scriptConfig(ts)).GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &args[0]})
+	ts.Check(err)
+	if regexp.MustCompile(expand(ts, args[1])).MatchString(*out.SecretString) == neg {
+		ts.Fatalf("the value of %s matches %s: %v", args[0], args[1], neg)
+	}
+}
+
+// rotate NAME FUNCTION ROLE [POLICY-FILE] makes the role, of Lambda's, with the policy, and begins a rotation.
 func rotateSecret(ts *testscript.TestScript, neg bool, args []string) {
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
 	_, err := iam.NewFromConfig(scriptConfig(ts)).CreateRole(context.Background(), &iam.CreateRoleInput{RoleName: &args[2], AssumeRolePolicyDocument: &trust})
 	ts.Check(err)
+	if len(args) > 3 {
+		_, err = iam.NewFromConfig(scriptConfig(ts)).PutRolePolicy(context.Background(), &iam.PutRolePolicyInput{RoleName: &args[2], PolicyName: aws.String("inline"), PolicyDocument: aws.String(ts.ReadFile(args[3]))})
+		ts.Check(err)
+	}
 	_, err = secretsmanager.NewFromConfig(scriptConfig(ts)).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], RotationLambdaARN: &args[1]})
 	ts.Check(err)
 	for range 200 {

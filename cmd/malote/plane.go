@@ -14,6 +14,7 @@ import (
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/controlplane"
 	"github.com/malote/malote/keyring/seal"
+	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
@@ -72,7 +73,7 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 	p.close = append(p.close, records.Close)
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: backing, Seal: p.key, Audit: records, Endpoint: endpoint, Log: log,
-		RotationFunctions: f.functions, Rotators: rotators,
+		RotationFunctions: f.functions, Rotators: builtin.Named,
 		Bootstrap: directory.BootstrapConfig{
 			Account:          f.Account,
 			AdminAccessKeyID: os.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), AdminSecretAccessKey: os.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"),

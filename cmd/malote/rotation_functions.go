@@ -4,12 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/malote/malote/rotation"
 	"github.com/malote/malote/rotation/functions"
 )
-
-// rotators are the functions that a file may call builtin, by name.
-var rotators map[string]rotation.Function
 
 // rotationFunctions reads the file that --rotation-functions names. Without one a control
 // plane that serves has no functions, and says so of each rotation that is due.

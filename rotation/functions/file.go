@@ -29,7 +29,7 @@ type Definition struct {
 	Command []string // a program that reads the event from its standard input
 
 	Role        string            // ARN; of all but a URL, which has credentials of its own
-	Environment map[string]string // of a Command
+	Environment map[string]string // of a Command; of a Builtin, its options
 	Timeout     time.Duration     // of one step; 0 means DefaultTimeout
 }
 
@@ -178,8 +178,8 @@ func (d *Definition) check(account string) error {
 	if len(d.Command) > 0 && !strings.HasPrefix(d.Command[0], "/") {
 		return fmt.Errorf("command: %q is no absolute path", d.Command[0])
 	}
-	if len(d.Environment) > 0 && len(d.Command) == 0 {
-		return errors.New("environment: only a command has one")
+	if len(d.Environment) > 0 && d.URL != "" {
+		return errors.New("environment: an endpoint behind a url has one of its own; leave it out")
 	}
 	for name := range d.Environment {
 		if !variable.MatchString(name) {

@@ -16,7 +16,9 @@ import (
 // Config is what Functions are made of.
 type Config struct {
 	Definitions map[string]Definition // by ARN
-	Builtin     map[string]rotation.Function
+	// Builtin makes the function of a name for its options. Its errors say what it knows.
+	// Nil means that there is none.
+	Builtin func(name string, options map[string]string) (rotation.Function, error)
 	// Assume returns credentials of a role for a function, if its trust policy lets
 	// lambda.amazonaws.com have them. Required.
 	Assume func(ctx context.Context, a Assume) (aws.Credentials, error)
@@ -53,9 +55,12 @@ func New(c Config) (*Functions, error) {
 		d := c.Definitions[arn]
 		switch {
 		case d.Builtin != "":
-			function := c.Builtin[d.Builtin]
-			if function == nil {
-				return nil, fmt.Errorf("%s: builtin: there is no %q: there are %s", arn, d.Builtin, known(c.Builtin))
+			if c.Builtin == nil {
+				return nil, fmt.Errorf("%s: builtin: there is no %q here, nor any other", arn, d.Builtin)
+			}
+			function, err := c.Builtin(d.Builtin, d.Environment)
+			if err != nil {
+				return nil, fmt.Errorf("%s: builtin: %w", arn, err)
 			}
 			f.functions[arn] = f.builtin(function)
 		case d.URL != "":
@@ -65,13 +70,6 @@ func New(c Config) (*Functions, error) {
 		}
 	}
 	return f, nil
-}
-
-func known(builtin map[string]rotation.Function) string {
-	if len(builtin) == 0 {
-		return "none"
-	}
-	return strings.Join(slices.Sorted(maps.Keys(builtin)), ", ")
 }
 
 // Has reports whether there is a function of that ARN.

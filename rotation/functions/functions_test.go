@@ -125,14 +125,19 @@ func TestBuiltin(t *testing.T) {
 	t.Parallel()
 	want := errors.New("from within")
 	config := functions.Config{
-		Definitions: map[string]functions.Definition{arn: {Builtin: "mine", Role: role}}, Assume: assume,
-		Builtin: map[string]rotation.Function{"mine": builtin(func(config aws.Config, e rotation.Event) error {
-			credentials, err := config.Credentials.Retrieve(t.Context())
-			if err != nil || credentials.AccessKeyID != "ASIA1" || config.Region != "eu-west-1" || e != event {
-				t.Errorf("config %+v, %v, event %+v", config, err, e)
+		Definitions: map[string]functions.Definition{arn: {Builtin: "mine", Role: role, Environment: map[string]string{"A": "b"}}}, Assume: assume,
+		Builtin: func(name string, options map[string]string) (rotation.Function, error) {
+			if name != "mine" || options["A"] != "b" {
+				return nil, fmt.Errorf("no %s with %v", name, options)
 			}
-			return want
-		})},
+			return builtin(func(config aws.Config, e rotation.Event) error {
+				credentials, err := config.Credentials.Retrieve(t.Context())
+				if err != nil || credentials.AccessKeyID != "ASIA1" || config.Region != "eu-west-1" || e != event {
+					t.Errorf("config %+v, %v, event %+v", config, err, e)
+				}
+				return want
+			}), nil
+		},
 	}
 	f, err := functions.New(config)
 	if err != nil {
@@ -145,7 +150,11 @@ func TestBuiltin(t *testing.T) {
 		t.Error("it has a function that there is not")
 	}
 	config.Definitions[arn] = functions.Definition{Builtin: "yours", Role: role}
-	if _, err := functions.New(config); err == nil || !strings.Contains(err.Error(), `there is no "yours": there are mine`) {
+	if _, err := functions.New(config); err == nil || !strings.Contains(err.Error(), arn+": builtin: no yours with map[]") {
+		t.Error(err)
+	}
+	config.Builtin = nil
+	if _, err := functions.New(config); err == nil || !strings.Contains(err.Error(), `there is no "yours" here`) {
 		t.Error(err)
 	}
 }
@@ -174,10 +183,10 @@ func TestParseFile(t *testing.T) {
 		one(`{"builtin":1}`):                     "builtin: want a name",
 		one(`{"builtin":null}`):                  "builtin: want a name",
 		one(`{"builtin":"a"}`):                   "role: want the ARN of a role",
-		one(`{"builtin":"a","role":"arn:aws:iam::210987654321:role/r"}`):     "role: it is of account 210987654321",
-		one(`{"builtin":"a","role":"` + role + `","environment":{"A":"b"}}`): "environment: only a command",
-		one(`{"builtin":"a","role":"` + role + `","timeout":"1h"}`):          "timeout:",
-		one(`{"builtin":"a","role":"` + role + `","timeout":30}`):            `timeout: want "30s"`,
+		one(`{"builtin":"a","role":"arn:aws:iam::210987654321:role/r"}`):                 "role: it is of account 210987654321",
+		one(`{"url":"https://b","environment":{"A":"b"}}`):                               "environment: an endpoint",
+		one(`{"builtin":"a","role":"` + role + `","timeout":"1h"}`):                      "timeout:",
+		one(`{"builtin":"a","role":"` + role + `","timeout":30}`):                        `timeout: want "30s"`,
 		one(`{"url":"ftp://b"}`):                                                         "url: want",
 		one(`{"url":"https://user:password@b"}`):                                         "url: it must not hold a password",
 		one(`{"url":"https://b","role":"` + role + `"}`):                                 "credentials of its own",

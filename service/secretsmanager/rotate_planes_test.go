@@ -61,7 +61,7 @@ func (p *planes) start(t *testing.T) (cfg aws.Config, stop func()) {
 		Store: p.store, Seal: p.root, Audit: p.audit, Now: p.clock.Now,
 		Bootstrap:         directory.BootstrapConfig{Account: malotetest.Account, AdminAccessKeyID: planeKey, AdminSecretAccessKey: planeSecret},
 		RotationFunctions: map[string]functions.Definition{rotateARN: {Builtin: "test", Role: rotateRole}},
-		Rotators:          map[string]rotation.Function{"test": &p.rotator},
+		Rotators:          malotetest.Rotators(map[string]rotation.Function{"test": &p.rotator}),
 	})
 	if err != nil {
 		t.Fatal(err)
