@@ -43,6 +43,7 @@ type Config struct {
 	RotationFunctions map[string]functions.Definition
 	// Rotators makes those that a definition calls builtin, from a name and options.
 	Rotators func(name string, options map[string]string) (rotation.Function, error)
+	Engine   *Engine // where definitions' images run; nil: nowhere
 
 	Endpoint string           // where engines find it, for DiscoverPollEndpoint
 	Now      func() time.Time // nil: time.Now
@@ -127,9 +128,14 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		})
 	})
 	if c.RotationFunctions != nil {
-		background.Go(func() { secretsmanager.RunRotations(upkeep, secrets) })
+		background.Go(func() {
+			if err := rotators.Begin(upkeep); err != nil {
+				c.Log.Error("rotation functions' containers", "err", err) // the first rotation tries again
+			}
+			secretsmanager.RunRotations(upkeep, secrets)
+		})
 	}
-	plane.endUpkeep = func() { stop(); background.Wait() }
+	plane.endUpkeep = func() { stop(); background.Wait(); rotators.Close() }
 	return plane, nil
 }
 

@@ -24,17 +24,22 @@ const instanceSession = 6 * time.Hour
 
 // Instance provides the credentials of an engine in the same process, named by name.
 func (c *ControlPlane) Instance(account, name string) aws.CredentialsProvider {
+	return c.own(account, name, "the engine", c.instance)
+}
+
+// own provides credentials of a role that is malote's own, to what is named by what.
+func (c *ControlPlane) own(account, session, what string, role func(ctx context.Context, account string) (*directory.Role, error)) aws.CredentialsProvider {
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		role, err := c.instance(ctx, account)
+		role, err := role(ctx, account)
 		if err != nil {
-			return aws.Credentials{}, fmt.Errorf("credentials of the engine: %w", err)
+			return aws.Credentials{}, fmt.Errorf("credentials of %s: %w", what, err)
 		}
 		issued, err := c.Directory.Issue(ctx, directory.Session{
-			Account: account, Type: caller.AssumedRole, ID: role.ID, Name: name,
+			Account: account, Type: caller.AssumedRole, ID: role.ID, Name: session,
 			Expires: c.now().Add(instanceSession),
 		})
 		if err != nil {
-			return aws.Credentials{}, fmt.Errorf("credentials of the engine: %w", err)
+			return aws.Credentials{}, fmt.Errorf("credentials of %s: %w", what, err)
 		}
 		return aws.Credentials{
 			AccessKeyID: issued.AccessKeyID, SecretAccessKey: issued.SecretAccessKey, SessionToken: issued.SessionToken,

@@ -21,11 +21,18 @@ const lambda = "lambda.amazonaws.com"
 // client does, signed, without a network between.
 func (c *ControlPlane) rotators(config Config, tokens *sts.Service) (*functions.Functions, error) {
 	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.Handler.ServeHTTP(w, r) })
+	client := &http.Client{Transport: gateway.Transport(here)}
+	engine, err := c.imageEngine(config, client)
+	if err != nil {
+		return nil, err
+	}
 	return functions.New(functions.Config{
 		Definitions: config.RotationFunctions,
 		Builtin:     config.Rotators,
-		HTTPClient:  &http.Client{Transport: gateway.Transport(here)},
+		HTTPClient:  client,
 		Endpoint:    config.Endpoint,
+		Engine:      engine,
+		Log:         config.Log,
 		Assume: func(ctx context.Context, a functions.Assume) (aws.Credentials, error) {
 			parts := strings.Split(a.Function, ":") // arn:aws:lambda:region:account:function:name
 			ctx = caller.With(ctx, &caller.Request{

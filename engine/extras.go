@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -173,6 +175,14 @@ func (t *task) environment(def types.ContainerDefinition) []string {
 	}
 	if u := t.engine.ContainerEndpoint; u != "" {
 		env = append(env, "AWS_ENDPOINT_URL="+u)
+	}
+	if also := def.DockerLabels[labelEndpoint]; also != "" {
+		// The last one counts.
+		for _, e := range slices.Backward(env) {
+			if u, ok := strings.CutPrefix(e, "AWS_ENDPOINT_URL="); ok {
+				return append(env, also+"="+u)
+			}
+		}
 	}
 	return env
 }

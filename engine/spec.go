@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -31,6 +32,8 @@ const (
 	labelVersions   = "malote.versions"   // NAME=version id of each secret it was given
 	labelLogDriver  = "malote.log-driver" // what the task definition asked for, where Docker has another
 	labelSecrets    = "malote.secrets"    // asked for by users: docker-env
+	labelBind       = "malote.bind"       // asked for by users: the host's address where ports are published
+	labelEndpoint   = "malote.endpoint"   // asked for by users: a variable that has AWS_ENDPOINT_URL's value too
 	pauseName       = "~internal~ecs~pause"
 	dockerEnv       = "docker-env"
 	megabyte        = 1 << 20
@@ -663,6 +666,10 @@ func mounts(def types.ContainerDefinition, s surroundings, spec *docker.Spec) er
 // host's too, unless the definition says otherwise.
 func ports(def types.ContainerDefinition, awsvpc bool) ([]docker.Port, error) {
 	var out []docker.Port
+	bind := def.DockerLabels[labelBind]
+	if _, err := netip.ParseAddr(bind); bind != "" && err != nil {
+		return nil, fmt.Errorf("container %s: the label %s is %q, want an address of the host such as 127.0.0.1", aws.ToString(def.Name), labelBind, bind)
+	}
 	for _, m := range def.PortMappings {
 		protocol := string(m.Protocol)
 		if protocol == "" {
@@ -682,7 +689,7 @@ func ports(def types.ContainerDefinition, awsvpc bool) ([]docker.Port, error) {
 			if p < 1 || p > 65535 {
 				return nil, fmt.Errorf("Invalid 'containerPort' setting for container '%s'.", aws.ToString(def.Name))
 			}
-			port := docker.Port{Container: uint16(p), Protocol: protocol}
+			port := docker.Port{Container: uint16(p), Protocol: protocol, HostIP: bind}
 			if first == last {
 				port.Host = uint16(aws.ToInt32(m.HostPort))
 			}

@@ -71,6 +71,7 @@ type options struct {
 	clock     *Clock
 	functions map[string]functions.Definition
 	rotators  func(name string, options map[string]string) (rotation.Function, error)
+	engine    *controlplane.Engine
 }
 
 // Rotation gives the system rotation functions, and those that a definition may call
@@ -88,6 +89,9 @@ func Rotators(builtin map[string]rotation.Function) func(string, map[string]stri
 		return builtin[name], nil
 	}
 }
+
+// Engine tells the system of the engine where rotation functions' images run.
+func Engine(e controlplane.Engine) Option { return func(o *options) { o.engine = &e } }
 
 // RunAt has the system see the time of a clock, which others may see too.
 func RunAt(clock *Clock) Option { return func(o *options) { o.clock = clock } }
@@ -119,7 +123,7 @@ func New(t testing.TB, with ...Option) *System {
 		Bootstrap: directory.BootstrapConfig{Account: Account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret},
 		Endpoint:  "http://" + s.server.Listener.Addr().String(),
 
-		RotationFunctions: o.functions, Rotators: o.rotators,
+		RotationFunctions: o.functions, Rotators: o.rotators, Engine: o.engine,
 
 		Now: o.clock.Now,
 		Log: slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),

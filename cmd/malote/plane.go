@@ -32,14 +32,17 @@ type planeFlags struct {
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
 	functions map[string]functions.Definition
+	// engineCluster is that of an engine which this process has as well; "" for none.
+	engineCluster string
 }
 
 // plane is a control plane in this process with what it stands on.
 type plane struct {
 	*controlplane.ControlPlane
-	dir   string
-	flags planeFlags
-	close []func() error
+	dir    string
+	engine string // the name of this process's engine, if it has one
+	flags  planeFlags
+	close  []func() error
 
 	sealing sync.Mutex // one rotation at a time
 	key     *seal.File
@@ -71,9 +74,16 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		return nil, err
 	}
 	p.close = append(p.close, records.Close)
+	var engine *controlplane.Engine
+	if f.engineCluster != "" {
+		if p.engine, err = engineName(p.dir); err != nil {
+			return nil, err
+		}
+		engine = &controlplane.Engine{Region: f.Region, Cluster: f.engineCluster, Name: p.engine}
+	}
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: backing, Seal: p.key, Audit: records, Endpoint: endpoint, Log: log,
-		RotationFunctions: f.functions, Rotators: builtin.Named,
+		RotationFunctions: f.functions, Rotators: builtin.Named, Engine: engine,
 		Bootstrap: directory.BootstrapConfig{
 			Account:          f.Account,
 			AdminAccessKeyID: os.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), AdminSecretAccessKey: os.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"),

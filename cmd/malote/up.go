@@ -20,6 +20,7 @@ import (
 	"github.com/malote/malote/engine"
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/gateway"
+	"github.com/malote/malote/rotation/functions"
 )
 
 // serveFlags are those of commands that listen.
@@ -65,13 +66,11 @@ malote up runs an engine as well, on this machine's Docker:
 }
 
 func (c *upCommand) Run(ctx context.Context, p *program) error {
+	c.engineCluster = c.Cluster
 	return c.serve(ctx, p, func(ctx context.Context, plane *plane, log *slog.Logger) error {
-		name, err := engineName(plane.dir)
-		if err != nil {
-			return err
-		}
 		e, err := c.engine(engine.Config{
-			Name: name,
+			Name:       plane.engine,
+			Attributes: map[string]string{functions.EngineAttribute: plane.engine},
 			AWS: aws.Config{
 				Region: c.Region, BaseEndpoint: aws.String("http://malote"),
 				Credentials: plane.Instance(c.Account, "up"),

@@ -38,5 +38,6 @@
 //
 // Images with [Image.SDK] also hold /aws, which calls AWS through nothing but the SDK's
 // default chain: "identity" prints the caller's ARN, "secret ID" the hash and
-// length of a secret's string, "parameter NAME" those of a parameter.
+// length of a secret's string, "parameter NAME" those of a parameter; "lambda" serves a rotation function at port
+// 8080 as Lambda's runtime interface emulator does.
 package enginetest

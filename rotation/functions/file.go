@@ -22,14 +22,15 @@ import (
 	"time"
 )
 
-// Definition is one function: exactly one of Builtin, URL and Command, and what it needs.
+// Definition is one function: exactly one of Builtin, URL, Command and Image, and what it needs.
 type Definition struct {
 	Builtin string   // the name of a function that malote has
 	URL     string   // an endpoint that takes the event by POST and answers as Lambda does
 	Command []string // a program that reads the event from its standard input
+	Image   string   // a Lambda function's container image, run as a task
 
 	Role        string            // ARN; of all but a URL, which has credentials of its own
-	Environment map[string]string // of a Command; of a Builtin, its options
+	Environment map[string]string // of a Command or an Image; of a Builtin, its options
 	Timeout     time.Duration     // of one step; 0 means DefaultTimeout
 }
 
@@ -42,6 +43,7 @@ const (
 var (
 	lambdaARN = regexp.MustCompile(`^arn:aws:lambda:[a-z]{2}(-[a-z]+)+-[0-9]+:([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
 	roleARN   = regexp.MustCompile(`^arn:aws:iam::([0-9]{12}):role/([!-~]{1,510}/)?[a-zA-Z0-9+=,.@_-]{1,64}$`)
+	imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}$`)
 	variable  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 
@@ -106,7 +108,7 @@ func noEOF(err error) error {
 	return err
 }
 
-var fields = []string{"builtin", "url", "command", "role", "environment", "timeout"}
+var fields = []string{"builtin", "url", "command", "image", "role", "environment", "timeout"}
 
 func parseDefinition(arn string, data json.RawMessage) (d Definition, err error) {
 	account := lambdaARN.FindStringSubmatch(arn)
@@ -119,7 +121,7 @@ func parseDefinition(arn string, data json.RawMessage) (d Definition, err error)
 	}
 	var timeout string
 	targets := map[string]any{
-		"builtin": &d.Builtin, "url": &d.URL, "command": &d.Command,
+		"builtin": &d.Builtin, "url": &d.URL, "command": &d.Command, "image": &d.Image,
 		"role": &d.Role, "environment": &d.Environment, "timeout": &timeout,
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
@@ -141,20 +143,20 @@ func parseDefinition(arn string, data json.RawMessage) (d Definition, err error)
 
 var shapes = map[string]string{
 	"builtin": `a name such as "random"`, "url": `a URL such as "https://rotate.example.com/db"`,
-	"command": `a list such as ["/usr/local/bin/rotate", "--db"]`, "role": `the ARN of a role such as "arn:aws:iam::123456789012:role/rotate"`,
+	"command": `a list such as ["/usr/local/bin/rotate", "--db"]`, "image": `a name such as "registry.example.com/rotate-db:1"`, "role": `the ARN of a role such as "arn:aws:iam::123456789012:role/rotate"`,
 	"environment": `an object such as {"EXCLUDE_CHARACTERS": "/@"}`, "timeout": `"30s"`,
 }
 
 // check says what is wrong with a definition of a function of account.
 func (d *Definition) check(account string) error {
 	kinds := 0
-	for _, given := range []bool{d.Builtin != "", d.URL != "", len(d.Command) > 0} {
+	for _, given := range []bool{d.Builtin != "", d.URL != "", len(d.Command) > 0, d.Image != ""} {
 		if given {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return errors.New("want exactly one of builtin, url and command")
+		return errors.New("want exactly one of builtin, url, command and image")
 	}
 	if d.URL != "" {
 		u, err := url.Parse(d.URL)
@@ -181,11 +183,14 @@ func (d *Definition) check(account string) error {
 	if len(d.Environment) > 0 && d.URL != "" {
 		return errors.New("environment: an endpoint behind a url has one of its own; leave it out")
 	}
+	if d.Image != "" && !imageName.MatchString(d.Image) {
+		return fmt.Errorf("image: want %s", shapes["image"])
+	}
 	for name := range d.Environment {
 		if !variable.MatchString(name) {
 			return fmt.Errorf("environment: %q is no name of a variable", name)
 		}
-		if slices.Contains(ours, name) {
+		if slices.Contains(ours, name) || d.Image != "" && oursInImage.MatchString(name) {
 			return fmt.Errorf("environment: %s is what malote gives the function; leave it out", name)
 		}
 	}
@@ -196,3 +201,6 @@ func (d *Definition) check(account string) error {
 var ours = []string{
 	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
 }
+
+// oursInImage are those that a function in an image gets besides.
+var oursInImage = regexp.MustCompile(`^(SECRETS_MANAGER_ENDPOINT|AWS_EXECUTION_ENV|AWS_LAMBDA_FUNCTION_(NAME|VERSION|TIMEOUT)|AWS_LAMBDA_RUNTIME_API|AWS_CONTAINER_.*|ECS_CONTAINER_.*)$`)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -26,6 +28,9 @@ type Config struct {
 	HTTPClient aws.HTTPClient
 	// Endpoint is where a Command finds the control plane.
 	Endpoint string
+	// Engine runs Images. Nil: there is none, and their rotations fail and say so.
+	Engine *Engine
+	Log    *slog.Logger // nil: nothing is logged
 }
 
 // Assume asks for credentials of Role, in Region, for Function (both ARNs).
@@ -35,6 +40,7 @@ type Assume struct{ Role, Function, Region string }
 type Functions struct {
 	config    Config
 	functions map[string]invoker
+	images    *images // nil without an engine
 }
 
 // invoker calls one kind of function, within ctx, as credentials.
@@ -46,11 +52,18 @@ type call struct {
 	arn, region string // of the function; of the secret
 	credentials aws.CredentialsProvider
 	event       rotation.Event
+	timeout     time.Duration
 }
 
 // New checks that what the definitions name is there.
 func New(c Config) (*Functions, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	f := &Functions{config: c, functions: make(map[string]invoker, len(c.Definitions))}
+	if c.Engine != nil {
+		f.images = newImages(*c.Engine, c.Log)
+	}
 	for _, arn := range slices.Sorted(maps.Keys(c.Definitions)) {
 		d := c.Definitions[arn]
 		switch {
@@ -65,6 +78,8 @@ func New(c Config) (*Functions, error) {
 			f.functions[arn] = f.builtin(function)
 		case d.URL != "":
 			f.functions[arn] = invokeURL
+		case d.Image != "":
+			f.functions[arn] = f.image
 		default:
 			f.functions[arn] = f.command
 		}
@@ -86,17 +101,39 @@ func (f *Functions) Invoke(ctx context.Context, arn string, event rotation.Event
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
+	c := call{definition: &d, arn: arn, region: regionOf(event.SecretId), event: event, timeout: timeout}
+	if d.Image != "" {
+		return invoke(ctx, c) // which does not count the container's start
+	}
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c := call{definition: &d, arn: arn, region: regionOf(event.SecretId), event: event}
 	c.credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		return f.config.Assume(ctx, Assume{Role: d.Role, Function: arn, Region: c.region})
 	}))
 	err := invoke(within, c)
 	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("the function did not end within %s", timeout)
+		return tooLong(timeout)
 	}
 	return err
+}
+
+func tooLong(timeout time.Duration) error {
+	return fmt.Errorf("the function did not end within %s", timeout)
+}
+
+// Begin stops what an earlier life of the control plane has left running.
+func (f *Functions) Begin(ctx context.Context) error {
+	if f.images == nil {
+		return nil
+	}
+	return f.images.sweep(ctx)
+}
+
+// Close stops the containers that wait for a next step.
+func (f *Functions) Close() {
+	if f.images != nil {
+		f.images.close()
+	}
 }
 
 // builtin calls a function of this process.

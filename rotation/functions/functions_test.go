@@ -162,11 +162,12 @@ func TestBuiltin(t *testing.T) {
 func TestParseFile(t *testing.T) {
 	t.Parallel()
 	all, err := functions.ParseFile([]byte(`{"` + arn + `": {"command": ["/bin/rotate", "x"], "role": "` + role + `", "environment": {"A": "b"}, "timeout": "30s"},
-		"` + arn + `2": {"url": "https://rotate.example.com/db"}, "` + arn + `:live": {"builtin": "random", "role": "arn:aws:iam::123456789012:role/a/b"}}`))
+		"` + arn + `2": {"url": "https://rotate.example.com/db"}, "` + arn + `:live": {"builtin": "random", "role": "arn:aws:iam::123456789012:role/a/b"},
+		"` + arn + `3": {"image": "registry.example.com:5000/rotate-db@sha256:0123", "role": "` + role + `", "environment": {"AWS_LAMBDA_LOG_LEVEL": "DEBUG"}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := all[arn]; len(all) != 3 || len(d.Command) != 2 || d.Role != role || d.Environment["A"] != "b" || d.Timeout != 30*time.Second {
+	if d := all[arn]; len(all) != 4 || all[arn+"3"].Image != "registry.example.com:5000/rotate-db@sha256:0123" || len(d.Command) != 2 || d.Role != role || d.Environment["A"] != "b" || d.Timeout != 30*time.Second {
 		t.Errorf("%+v", all)
 	}
 	one := func(definition string) string { return `{"` + arn + `": ` + definition + `}` }
@@ -175,7 +176,7 @@ func TestParseFile(t *testing.T) {
 		`[]`:                                     "it is no object",
 		`{} {}`:                                  "something follows",
 		`{"rotate": {}}`:                         "arn:aws:lambda:REGION:ACCOUNT:function:NAME",
-		one(`{}`):                                "exactly one of builtin, url and command",
+		one(`{}`):                                "exactly one of builtin, url, command and image",
 		one(`[]`):                                "want an object such as",
 		one(`{"builtin":"a","url":"https://b"}`): "exactly one",
 		one(`{"builtin":"a","bultin":"a"}`):      `unknown field "bultin": the fields are builtin, url`,
@@ -183,17 +184,22 @@ func TestParseFile(t *testing.T) {
 		one(`{"builtin":1}`):                     "builtin: want a name",
 		one(`{"builtin":null}`):                  "builtin: want a name",
 		one(`{"builtin":"a"}`):                   "role: want the ARN of a role",
-		one(`{"builtin":"a","role":"arn:aws:iam::210987654321:role/r"}`):                 "role: it is of account 210987654321",
-		one(`{"url":"https://b","environment":{"A":"b"}}`):                               "environment: an endpoint",
-		one(`{"builtin":"a","role":"` + role + `","timeout":"1h"}`):                      "timeout:",
-		one(`{"builtin":"a","role":"` + role + `","timeout":30}`):                        `timeout: want "30s"`,
-		one(`{"url":"ftp://b"}`):                                                         "url: want",
-		one(`{"url":"https://user:password@b"}`):                                         "url: it must not hold a password",
-		one(`{"url":"https://b","role":"` + role + `"}`):                                 "credentials of its own",
-		one(`{"command":["rotate"],"role":"` + role + `"}`):                              "no absolute path",
-		one(`{"command":"/bin/rotate","role":"` + role + `"}`):                           "command: want a list",
-		one(`{"command":["/r"],"role":"` + role + `","environment":{"AWS_REGION":"x"}}`): "AWS_REGION is what malote gives",
-		one(`{"command":["/r"],"role":"` + role + `","environment":{"A=B":"x"}}`):        "no name of a variable",
+		one(`{"builtin":"a","role":"arn:aws:iam::210987654321:role/r"}`):                                         "role: it is of account 210987654321",
+		one(`{"url":"https://b","environment":{"A":"b"}}`):                                                       "environment: an endpoint",
+		one(`{"builtin":"a","role":"` + role + `","timeout":"1h"}`):                                              "timeout:",
+		one(`{"builtin":"a","role":"` + role + `","timeout":30}`):                                                `timeout: want "30s"`,
+		one(`{"url":"ftp://b"}`):                                                                                 "url: want",
+		one(`{"url":"https://user:password@b"}`):                                                                 "url: it must not hold a password",
+		one(`{"url":"https://b","role":"` + role + `"}`):                                                         "credentials of its own",
+		one(`{"command":["rotate"],"role":"` + role + `"}`):                                                      "no absolute path",
+		one(`{"command":"/bin/rotate","role":"` + role + `"}`):                                                   "command: want a list",
+		one(`{"command":["/r"],"role":"` + role + `","environment":{"AWS_REGION":"x"}}`):                         "AWS_REGION is what malote gives",
+		one(`{"command":["/r"],"role":"` + role + `","environment":{"A=B":"x"}}`):                                "no name of a variable",
+		one(`{"image":"rotate","command":["/r"],"role":"` + role + `"}`):                                         "exactly one",
+		one(`{"image":"rotate"}`):                                                                                "role: want the ARN of a role",
+		one(`{"image":"rotate db","role":"` + role + `"}`):                                                       `image: want a name such as "registry`,
+		one(`{"image":"rotate","role":"` + role + `","environment":{"SECRETS_MANAGER_ENDPOINT":"x"}}`):           "SECRETS_MANAGER_ENDPOINT is what malote gives",
+		one(`{"image":"rotate","role":"` + role + `","environment":{"AWS_CONTAINER_CREDENTIALS_FULL_URI":"x"}}`): "is what malote gives",
 	} {
 		_, err := functions.ParseFile([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {

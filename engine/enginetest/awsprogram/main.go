@@ -50,8 +50,10 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		show(args[1], aws.ToString(out.Parameter.Value))
+	case len(args) == 1 && args[0] == "lambda":
+		return lambda(cfg)
 	default:
-		return errors.New("usage: aws identity | secret ID | parameter NAME")
+		return errors.New("usage: aws identity | secret ID | parameter NAME | lambda")
 	}
 	return nil
 }
