@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -36,11 +37,13 @@ type commands struct {
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
-func main() {
+func main() { os.Exit(process(os.Stdout, os.Stderr)) }
+
+// process is run, with the process's arguments, stdin and signals.
+func process(stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Stdin, stdout, stderr)
 }
 
 // run is the whole program but for its process: tests call it. Exit statuses: 0 done,
@@ -56,6 +59,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Exit(func(status int) { helped = status; panic(helpShown{}) }),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(help),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
@@ -85,6 +89,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 1
 	}
 	return 0
+}
+
+// help leaves hidden arguments out, which kong does for flags alone.
+func help(options kong.HelpOptions, ctx *kong.Context) error {
+	if node := ctx.Selected(); node != nil {
+		node.Positional = slices.DeleteFunc(node.Positional, func(v *kong.Positional) bool { return v.Tag.Hidden })
+	}
+	return kong.DefaultHelpPrinter(options, ctx)
 }
 
 type helpShown struct{}

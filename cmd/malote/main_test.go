@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,7 +25,21 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"malote": main})
+	testscript.Main(m, map[string]func(){"malote": traced})
+}
+
+// traced is main, and keeps what the program wrote in $TRACE for the sweep; a server's log
+// is among it. What get and exec write to stdout is theirs to write.
+func traced() {
+	file, err := os.CreateTemp(os.Getenv("TRACE"), "output")
+	if err != nil {
+		panic(err)
+	}
+	stdout := io.Writer(os.Stdout)
+	if !slices.Contains(os.Args, "get") && !slices.Contains(os.Args, "exec") {
+		stdout = io.MultiWriter(stdout, file)
+	}
+	os.Exit(process(stdout, io.MultiWriter(os.Stderr, file)))
 }
 
 // The scripts drive the real program. What only the AWS CLI would do in them, the commands
@@ -40,6 +56,11 @@ func TestScripts(t *testing.T) {
 			}
 			port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 			listener.Close()
+			trace := env.WorkDir + "/trace"
+			if err := os.Mkdir(trace, 0o700); err != nil {
+				return err
+			}
+			env.Setenv("TRACE", trace)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("PORT", port)
 			env.Setenv("CANARY", value)
@@ -49,12 +70,17 @@ func TestScripts(t *testing.T) {
 			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 			// Whatever a script leaves behind may not hold the value.
 			env.Defer(func() {
-				hits, err := canaries.Dir(env.WorkDir + "/data")
-				if err != nil && !os.IsNotExist(err) {
-					t.Error(err)
+				if entries, err := os.ReadDir(trace); err != nil || len(entries) == 0 {
+					t.Errorf("the program left no output to sweep: %v", err)
 				}
-				for _, hit := range hits {
-					t.Errorf("%s: a secret leaked", hit)
+				for _, dir := range []string{env.WorkDir + "/data", trace} {
+					hits, err := canaries.Dir(dir)
+					if err != nil && !os.IsNotExist(err) {
+						t.Error(err)
+					}
+					for _, hit := range hits {
+						t.Errorf("%s: a secret leaked", hit)
+					}
 				}
 			})
 			return nil

@@ -89,16 +89,20 @@ func (p *program) objects(n int, object func(int) any) error {
 
 type paramGetCommand struct {
 	Name         string `arg:"" help:"The parameter's name or ARN; name:3 is its third version, name:label the one with that label."`
+	revealFlags  `embed:""`
 	connectFlags `embed:""`
 }
 
 func (paramGetCommand) Help() string {
-	return `The value is written as it is, without a newline unless to a terminal.
+	return `The value is written as it is, without a newline. A terminal is refused unless --reveal is given.
 
-    malote param get /shop/api-key`
+    malote param get /shop/api-key > api-key`
 }
 
 func (c *paramGetCommand) Run(ctx context.Context, p *program) error {
+	if err := c.allow(p); err != nil {
+		return err
+	}
 	var value []byte
 	err := c.parameters(ctx, p, func(client *ssm.Client) error {
 		out, err := client.GetParameter(ctx, &ssm.GetParameterInput{Name: &c.Name, WithDecryption: aws.Bool(true)})

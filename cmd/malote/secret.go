@@ -148,16 +148,20 @@ type secretGetCommand struct {
 	Key          string `help:"Of a JSON secret, this key's value alone." placeholder:"KEY"`
 	VersionID    string `name:"version-id" help:"This version." placeholder:"ID"`
 	Stage        string `help:"The version with this staging label." placeholder:"LABEL"`
+	revealFlags  `embed:""`
 	connectFlags `embed:""`
 }
 
 func (secretGetCommand) Help() string {
-	return `The value is written as it is, without a newline unless to a terminal.
+	return `The value is written as it is, without a newline. A terminal is refused unless --reveal is given.
 
-    malote secret get shop/db --key password`
+    malote secret get shop/db --key password > password`
 }
 
 func (c *secretGetCommand) Run(ctx context.Context, p *program) error {
+	if err := c.allow(p); err != nil {
+		return err
+	}
 	var value []byte
 	err := c.secrets(ctx, p, func(client *secretsmanager.Client, cfg aws.Config) error {
 		if c.Key != "" {

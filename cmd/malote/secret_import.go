@@ -79,13 +79,15 @@ func (c *secretImportCommand) Run(ctx context.Context, p *program) error {
 	}
 	if c.DryRun {
 		return p.table(func(w io.Writer) {
-			fmt.Fprintln(w, "NAME\tBYTES\tVARIABLES\tSTATE")
+			fmt.Fprintln(w, "VARIABLE\tBYTES\tTO\tSTATE")
 			for _, x := range list {
 				state := "new"
 				if x.exists {
 					state = "exists"
 				}
-				fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", x.name, len(x.value), len(x.variables), state)
+				for _, v := range x.variables {
+					fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", v.name, len(v.value), x.name, state)
+				}
 			}
 		})
 	}

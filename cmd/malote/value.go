@@ -47,7 +47,9 @@ func (f *valueFlags) read(p *program) ([]byte, error) {
 	case len(value) > maxValue:
 		return nil, fmt.Errorf("the value has more than %d bytes", maxValue)
 	case f.Trim:
-		value = bytes.TrimSuffix(bytes.TrimSuffix(value, []byte("\n")), []byte("\r"))
+		if line, ended := bytes.CutSuffix(value, []byte("\n")); ended {
+			value = bytes.TrimSuffix(line, []byte("\r"))
+		}
 	case bytes.HasSuffix(value, []byte("\n")):
 		fmt.Fprintln(p.stderr, "malote: hint: the value ends in a newline, which is kept; --trim leaves it out")
 	}
@@ -55,6 +57,19 @@ func (f *valueFlags) read(p *program) ([]byte, error) {
 		return nil, &hintError{&usageError{errors.New("the value is empty")}, "give it on stdin, or in a file with --file"}
 	}
 	return value, nil
+}
+
+// revealFlags are those of commands that write a value to stdout.
+type revealFlags struct {
+	Reveal bool `help:"Write the value to a terminal too, for all who see the screen or its scrollback."`
+}
+
+// allow refuses a terminal that was not meant, before the value is asked for.
+func (f revealFlags) allow(p *program) error {
+	if isTerminal(p.stdout) && !f.Reveal {
+		return &hintError{&usageError{errors.New("the value would show on this terminal")}, "send it to a pipe or a file, or give --reveal"}
+	}
+	return nil
 }
 
 // write puts a value on stdout as it is. A terminal gets a newline behind it.
