@@ -97,6 +97,8 @@ func refuseMembers(c *types.ContainerDefinition, at string) error {
 		return refused(at + ".firelensConfiguration")
 	case len(c.ResourceRequirements) > 0:
 		return refused(at + ".resourceRequirements")
+	case c.VersionConsistency == types.VersionConsistencyEnabled:
+		return refused(at + ".versionConsistency: enabled")
 	}
 	for i, o := range c.DockerSecurityOptions {
 		switch {

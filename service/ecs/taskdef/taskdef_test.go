@@ -181,6 +181,7 @@ func TestRefused(t *testing.T) {
 		"containerDefinitions[0].environmentFiles":                         `'c':{'environmentFiles':[{'type':'s3','value':'arn:aws:s3:::b/k.env'}]}`,
 		"containerDefinitions[0].firelensConfiguration":                    `'c':{'firelensConfiguration':{'type':'fluentbit'}}`,
 		"containerDefinitions[0].resourceRequirements":                     `'c':{'resourceRequirements':[{'type':'GPU','value':'1'}]}`,
+		"containerDefinitions[0].versionConsistency: enabled":              `'c':{'versionConsistency':'enabled'}`,
 		"containerDefinitions[0].logConfiguration.logDriver: awsfirelens":  `'c':{'logConfiguration':{'logDriver':'awsfirelens'}}`,
 		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec": `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
 		"volumes[v].efsVolumeConfiguration":                                `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
