@@ -30,7 +30,7 @@ type Event struct {
 	Step               string
 	SecretId           string // an ARN
 	ClientRequestToken string // the id of the version to be
-	RotationToken      string `json:",omitempty"` // to be handed back to PutSecretValue by a function of another account
+	RotationToken      string `json:",omitempty"` // shows PutSecretValue that the caller was called for this rotation; a function may hand it back
 }
 
 // Function rotates secrets. Config has the function's role and the endpoint to call; what

@@ -9,6 +9,8 @@ import (
 )
 
 // PutSecretValue adds a version. Asked again with the same token and value it adds none.
+// A RotationToken, which a function of another account hands back, must be of the rotation
+// in progress and its version.
 func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput) (*secretsmanager.PutSecretValueOutput, error) {
 	a := access{action: "secretsmanager:PutSecretValue", secretID: *in.SecretId}
 	x, err := s.authorizedSecret(ctx, a)
@@ -23,8 +25,8 @@ func (s *Service) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecr
 		return nil, err
 	case p == nil || len(p.bytes) == 0:
 		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
-	case in.RotationToken != nil:
-		return nil, notSupported("RotationToken")
+	case in.RotationToken != nil && !x.Rotation.proves(*in.RotationToken, *in.ClientRequestToken):
+		return nil, invalidParameter("The RotationToken isn't that of a rotation in progress which makes version %s.", *in.ClientRequestToken)
 	}
 	if err := cmp.Or(x.mayChange(), x.active()); err != nil {
 		return nil, err

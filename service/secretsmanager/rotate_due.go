@@ -148,7 +148,7 @@ func (s *Service) dueRotations(ctx context.Context, n int) ([]string, error) {
 type job struct {
 	path, arn, account, region string
 	claim                      string
-	token, function            string
+	token, proof, function     string
 	test                       bool
 	fresh                      bool // it was not worked on before
 	step                       int  // of steps, to begin with
@@ -215,7 +215,7 @@ func (s *Service) claimRun(tx store.Tx, x *secret, claim string, now time.Time) 
 	current := h.last()
 	if current == nil || current.Token != r.Token || !current.Ended.IsZero() {
 		// Not by this program; but a secret must not be stuck for ever.
-		r.Token = ""
+		r.Token, r.Proof = "", ""
 		return nil, x.planAfter(tx, now)
 	}
 	switch {
@@ -233,7 +233,7 @@ func (s *Service) claimRun(tx store.Tx, x *secret, claim string, now time.Time) 
 	}
 	j := &job{
 		path: x.path(), arn: x.arn, account: x.Account, region: x.Region, claim: claim,
-		token: current.Token, function: current.Function, test: current.Test, fresh: len(current.Steps) == 0,
+		token: current.Token, proof: r.Proof, function: current.Function, test: current.Test, fresh: len(current.Steps) == 0,
 		step: len(current.resumed()),
 	}
 	return j, x.lookAt(tx, now.Add(lease))

@@ -94,7 +94,7 @@ func (s *Service) call(ctx context.Context, j *job, name string) (err error) {
 	if s.functions == nil || !s.functions.Has(j.function) {
 		return fmt.Errorf("there is no rotation function %s", j.function)
 	}
-	return s.functions.Invoke(ctx, j.function, rotation.Event{Step: name, SecretId: j.arn, ClientRequestToken: j.token})
+	return s.functions.Invoke(ctx, j.function, rotation.Event{Step: name, SecretId: j.arn, ClientRequestToken: j.token, RotationToken: j.proof})
 }
 
 // workOn changes the run that j claims, if it still does.

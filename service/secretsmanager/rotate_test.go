@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ func (r *rotator) Rotate(ctx context.Context, config aws.Config, e rotation.Even
 		if !errors.As(err, &missing) {
 			return err
 		}
-		_, err = client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String(r.value()), VersionStages: []string{"AWSPENDING"}})
+		_, err = client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String(r.value()), VersionStages: []string{"AWSPENDING"}, RotationToken: &e.RotationToken})
 		return err
 	case rotation.SetSecret, rotation.TestSecret:
 		_, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId, VersionStage: aws.String("AWSPENDING")})
@@ -280,6 +281,39 @@ func TestRotation(t *testing.T) {
 	if got := w.describe(t).VersionIdsToStages; !slices.Contains(got[runs[1].VersionID], "AWSCURRENT") {
 		t.Errorf("stages %v", got)
 	}
+}
+
+// A RotationToken is good for the version of its rotation, while that goes on.
+func TestRotationToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(t, "db")
+	put := func(version, token string) error {
+		_, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+			SecretId: aws.String("db"), ClientRequestToken: &version, SecretString: aws.String(w.Canary()), VersionStages: []string{"AWSPENDING"}, RotationToken: &token,
+		})
+		return err
+	}
+	const wrong, refusal = "a-token-that-nobody-has-given-anybody", "The RotationToken isn't that of a rotation in progress which makes version "
+	wantError(t, put(nextToken, wrong), "InvalidParameterException", refusal+nextToken+".")
+	var token atomic.Value
+	w.fail(func(e rotation.Event) error {
+		if e.Step == rotation.CreateSecret {
+			token.Store(e.RotationToken)
+			wantError(t, put(nextToken, wrong), "InvalidParameterException", refusal+nextToken+".")
+			wantError(t, put(otherToken, e.RotationToken), "InvalidParameterException", refusal+otherToken+".")
+		} else if e.RotationToken != token.Load() {
+			return errors.New("each step has another token")
+		}
+		return nil
+	})
+	if err := w.rotate(t, nil); err != nil {
+		t.Fatal(err)
+	}
+	if runs := w.ended(t, 1); runs[0].Outcome != "Succeeded" {
+		t.Fatalf("runs: %+v", runs)
+	}
+	wantError(t, put(nextToken, token.Load().(string)), "InvalidParameterException", refusal+nextToken+".")
 }
 
 // A value that somebody stores counts as a rotation.

@@ -2,6 +2,8 @@ package secretsmanager
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 	"net/url"
 	"slices"
@@ -36,6 +38,12 @@ type rotating struct {
 	Next     time.Time `json:",omitzero"`  // NextRotationDate
 	At       time.Time `json:",omitzero"`  // when the scheduler looks next
 	Token    string    `json:",omitempty"` // of the run in progress
+	Proof    string    `json:",omitempty"` // RotationToken: who has it was called by that run
+}
+
+// proves tells whether a RotationToken is of the run that makes the version.
+func (r *rotating) proves(rotationToken, version string) bool {
+	return r != nil && r.Proof != "" && r.Token == version && subtle.ConstantTimeCompare([]byte(rotationToken), []byte(r.Proof)) == 1
 }
 
 // rules are RotationRules. Days is told of a Schedule too, after it was rotated by it.
@@ -298,7 +306,7 @@ func (s *Service) startRun(tx store.Tx, x *secret, r run) error {
 	}
 	r.Attempt = 1
 	h.add(r)
-	x.Rotation.Token = r.Token
+	x.Rotation.Token, x.Rotation.Proof = r.Token, rand.Text()+rand.Text()
 	if err := s.histories.Put(tx, x.historyPath(), h); err != nil {
 		return err
 	}
@@ -309,7 +317,7 @@ func (s *Service) startRun(tx store.Tx, x *secret, r run) error {
 func (s *Service) endRun(tx store.Tx, x *secret, h *history, now time.Time, outcome, reason string) error {
 	r := h.last()
 	r.end(now, outcome, reason)
-	x.Rotation.Token = ""
+	x.Rotation.Token, x.Rotation.Proof = "", ""
 	if r.Test {
 		if err := s.dropVersion(tx, x, r.Token); err != nil {
 			return err
