@@ -210,28 +210,34 @@ var errTooMuch = invalidRequest("The secret and its replicas are too large to be
 // changeAnyway is change on nobody's behalf.
 func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.Tx, x *secret) error) (*secret, error) {
 	var changed *secret
-	err := s.store.Update(ctx, func(tx store.Tx) error {
-		now, err := s.secrets.Get(tx, x.path())
-		if errors.Is(err, store.ErrNotFound) || err == nil && (now.Suffix != x.Suffix || now.gone(s.now())) {
-			return secretNotFound()
-		}
-		if err != nil {
-			return fmt.Errorf("reading secret %s: %w", x.Name, err)
-		}
-		changed = now.clone()
-		if err := fn(tx, changed); err != nil {
-			return err
-		}
-		changed.Prepare()
-		if err := s.share(tx, changed); err != nil {
-			return err
-		}
-		return s.secrets.Put(tx, changed.path(), changed)
+	err := s.store.Update(ctx, func(tx store.Tx) (err error) {
+		changed, err = s.changeIn(tx, x, func(x *secret) error { return fn(tx, x) })
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return changed, nil
+}
+
+// changeIn changes a secret and its replicas within a transaction.
+func (s *Service) changeIn(tx store.Tx, x *secret, fn func(x *secret) error) (*secret, error) {
+	now, err := s.secrets.Get(tx, x.path())
+	if errors.Is(err, store.ErrNotFound) || err == nil && (now.Suffix != x.Suffix || now.gone(s.now())) {
+		return nil, secretNotFound()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s: %w", x.Name, err)
+	}
+	changed := now.clone()
+	if err := fn(changed); err != nil {
+		return nil, err
+	}
+	changed.Prepare()
+	if err := s.share(tx, changed); err != nil {
+		return nil, err
+	}
+	return changed, s.secrets.Put(tx, changed.path(), changed)
 }
 
 // timestamp is now, as finely as AWS tells it.

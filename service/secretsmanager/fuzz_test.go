@@ -3,7 +3,9 @@ package secretsmanager
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
+	"unicode"
 )
 
 // FuzzSecretID: what is accepted has a name and an account to look in, and the ARN of a
@@ -82,6 +84,27 @@ func FuzzToken(f *testing.F) {
 		}
 		if _, err := decodeToken(text, "list", "other"); err == nil {
 			t.Error("a token continues another listing")
+		}
+	})
+}
+
+// FuzzWords: a text is found by each word of its own, and a word has no space in it.
+func FuzzWords(f *testing.F) {
+	for _, seed := range []string{"", "DescTwo", "COMPANYthings", "a/b-c", "prod/db_main", "x=y z.w", "ÄÖü", "\xff\xfe A", "ǅx"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		all := words(text)
+		for _, w := range all {
+			if w == "" || strings.ContainsFunc(w, unicode.IsSpace) {
+				t.Errorf("words(%q) = %q", text, all)
+			}
+			if !hasWords([]string{w}, text) {
+				t.Errorf("%q is not found by its word %q", text, w)
+			}
+		}
+		if len(all) > 0 && !hasWords(all, "other", text) {
+			t.Errorf("%q is not found by %q", text, all)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package secretsmanager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -70,7 +71,11 @@ func (s *Service) accessed(x *secret, versionID string, stored time.Time) *time.
 	return &stored
 }
 
-// storeReads writes what noteRead noted.
+// readsAtOnce is how many secrets' days storeReads writes in one transaction. Each may be
+// written with its replicas: a transaction that becomes too large is done in halves.
+const readsAtOnce = 64
+
+// storeReads writes what noteRead noted, as far as there is time.
 func (s *Service) storeReads(ctx context.Context) error {
 	s.reads.mu.Lock()
 	noted := slices.Collect(maps.Values(s.reads.byARN))
@@ -80,26 +85,47 @@ func (s *Service) storeReads(ctx context.Context) error {
 	s.reads.mu.Unlock()
 
 	var errs []error
-	for _, r := range noted {
-		_, err := s.changeAnyway(ctx, r.secret, func(_ store.Tx, x *secret) error {
-			x.Accessed = r.day
-			for i := range x.Versions {
-				if at, ok := r.versions[x.Versions[i].ID]; ok {
-					x.Versions[i].Accessed = at
-				}
-			}
-			return nil
-		})
-		var gone *types.ResourceNotFoundException
-		if err != nil && !errors.As(err, &gone) {
-			errs = append(errs, err)
-			continue
+	for some := range slices.Chunk(noted, readsAtOnce) {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, fmt.Errorf("the days of reads: %w", ctx.Err()))...)
 		}
-		s.reads.mu.Lock()
+		errs = append(errs, s.storeSome(ctx, some))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) storeSome(ctx context.Context, some []*read) error {
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		for _, r := range some {
+			_, err := s.changeIn(tx, r.secret, func(x *secret) error {
+				x.Accessed = r.day
+				for i := range x.Versions {
+					if at, ok := r.versions[x.Versions[i].ID]; ok {
+						x.Versions[i].Accessed = at
+					}
+				}
+				return nil
+			})
+			var gone *types.ResourceNotFoundException
+			if err != nil && !errors.As(err, &gone) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		if len(some) == 1 || ctx.Err() != nil {
+			return err
+		}
+		half := len(some) / 2
+		return errors.Join(s.storeSome(ctx, some[:half]), s.storeSome(ctx, some[half:]))
+	}
+	s.reads.mu.Lock()
+	defer s.reads.mu.Unlock()
+	for _, r := range some {
 		if now := s.reads.byARN[r.secret.arn]; now != nil && now.day.Equal(r.day) && maps.Equal(now.versions, r.versions) {
 			delete(s.reads.byARN, r.secret.arn)
 		}
-		s.reads.mu.Unlock()
 	}
-	return errors.Join(errs...)
+	return nil
 }

@@ -271,6 +271,54 @@ func TestLastAccessedDate(t *testing.T) {
 	}
 }
 
+// Many secrets that were read are written together, and those that are gone or too large for
+// that keep nobody else's day from being written.
+func TestManyReadsAreStored(t *testing.T) {
+	t.Parallel()
+	s := newTestService(t)
+	ctx := rootUser(t.Context())
+	const count = 2*readsAtOnce + 3
+	large := strings.Repeat("x", 256)
+	for i := range count {
+		name := fmt.Sprintf("s%d", i)
+		in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("x"), ClientRequestToken: aws.String(testToken)}
+		if i%16 != 0 { // 50 tags of 384 bytes: a transaction does not hold 60 such secrets
+			for n := range 50 {
+				in.Tags = append(in.Tags, types.Tag{Key: aws.String(fmt.Sprintf("%0128d", n)), Value: &large})
+			}
+		}
+		if _, err := s.CreateSecret(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String("s7"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.storeReads(ended); !errors.Is(err, context.Canceled) || len(s.reads.byARN) != count {
+		t.Errorf("without time: %v, %d remembered", err, len(s.reads.byARN))
+	}
+	if err := Maintain(t.Context(), s.Service); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.reads.byARN); n != 0 {
+		t.Errorf("%d that are stored are still remembered", n)
+	}
+	for i := range count {
+		out, err := s.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(fmt.Sprintf("s%d", i))})
+		if i == 7 {
+			continue
+		}
+		if err != nil || out.LastAccessedDate == nil {
+			t.Fatalf("s%d: %v, %v", i, out, err)
+		}
+	}
+}
+
 func BenchmarkGetSecretValue(b *testing.B) {
 	s := newTestService(b)
 	ctx := rootUser(b.Context())
