@@ -6,7 +6,8 @@
 // and reads Messages, one JSON value a line, until the connection ends. On connecting
 // it is told every task that should run there; the same task may come again and means
 // nothing new. It answers with the API's own SubmitTaskStateChange and
-// SubmitContainerStateChange, and posts Health to {endpoint}/acs/health.
+// SubmitContainerStateChange, and posts
+// Health to {endpoint}/acs/health and Secrets to {endpoint}/acs/secrets.
 package acs
 
 import (
@@ -37,6 +38,9 @@ type Task struct {
 	LaunchType           types.LaunchType    `json:",omitempty"`
 	CreatedAt            time.Time
 	EnableExecuteCommand bool `json:",omitempty"`
+	// Pins are the versions of secrets that its containers are to be given, whatever the
+	// current ones are. Of a secret that is not among them it is the current one.
+	Pins []Held `json:",omitempty"`
 
 	// Region and Account of the task.
 	Region, Account string
@@ -70,6 +74,43 @@ type Credentials struct {
 	SecretAccessKey string
 	SessionToken    string
 	Expiration      time.Time
+}
+
+// Secrets is which versions of secrets and parameters a task was given. An engine posts it to
+// {endpoint}/acs/secrets when it is new: ids alone, no value.
+type Secrets struct {
+	TaskARN string
+	Held    []Held
+}
+
+// Held is a version that a container was given.
+type Held struct {
+	Container string
+	Name      string // of the variable, or "log:" and the log driver's option
+	ARN       string // of the secret or parameter
+	Selector  string `json:",omitempty"` // what was asked for: a secret's staging label, a parameter's label or, "", its latest version
+	Version   string // a secret's version id, a parameter's version number
+	Fixed     bool   `json:",omitempty"` // the task definition names the version itself
+}
+
+// Holdings is what GET {endpoint}/holdings answers, of a cluster's running tasks that were
+// given secrets.
+type Holdings struct {
+	Tasks []TaskHoldings
+}
+
+// TaskHoldings is of one task.
+type TaskHoldings struct {
+	TaskARN string
+	Group   string
+	Secrets []Holding
+}
+
+// Holding is a version that a container holds, beside the one that it would be given today.
+type Holding struct {
+	Held
+	Current string // "": there is none any more
+	Stale   bool
 }
 
 // Health is what containers' health checks say now.

@@ -94,7 +94,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Audit: c.Audit, Now: c.Now, Log: c.Log,
 	})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
-	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
+	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Versions: versions{secrets, parameters}, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 
 	services := []gateway.Service{
 		{Name: "secretsmanager", Impl: secrets},
@@ -109,7 +109,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	plane.Handler, err = gateway.New(gateway.Config{
 		Services:    services,
 		Credentials: people,
-		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets)},
+		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets), "/holdings": ecs.Holdings(tasks)},
 		Now:         c.Now,
 		Log:         c.Log,
 	})
@@ -119,6 +119,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { ecs.Schedule(upkeep, tasks) })
+	background.Go(func() { ecs.FollowSecrets(upkeep, tasks) })
 	background.Go(func() {
 		maintain(upkeep, c.Log, map[string]func(context.Context) error{
 			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
@@ -149,11 +150,16 @@ func maintain(ctx context.Context, log *slog.Logger, jobs map[string]func(contex
 		case <-ctx.Done():
 			ended = true
 		}
+		work, cancel := context.WithoutCancel(ctx), func() {}
+		if ended { // whoever stops a server kills it after ten seconds
+			work, cancel = context.WithTimeout(work, 5*time.Second)
+		}
 		for service, job := range jobs {
-			if err := job(context.WithoutCancel(ctx)); err != nil {
+			if err := job(work); err != nil {
 				log.Error("upkeep failed", "service", service, "err", err)
 			}
 		}
+		cancel()
 	}
 }
 

@@ -236,18 +236,19 @@ func (e *Engine) attributes() []types.Attribute {
 	return out
 }
 
-func (e *Engine) postHealth(ctx context.Context, h acs.Health) error {
+// post tells the control plane what the API has no words for.
+func (e *Engine) post(ctx context.Context, path string, news any) error {
 	e.mu.Lock()
 	endpoint := e.endpoint
 	e.mu.Unlock()
 	if endpoint == "" {
 		return errors.New("not connected to the control plane yet")
 	}
-	b, err := json.Marshal(h)
+	b, err := json.Marshal(news)
 	if err != nil {
 		return err
 	}
-	res, err := e.call(ctx, http.MethodPost, endpoint+"/acs/health", b)
+	res, err := e.call(ctx, http.MethodPost, endpoint+path, b)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 
 // same reports whether nothing that anybody is told differs.
 func (r Report) same(o Report) bool {
-	return r.Status == o.Status && r.Reason == o.Reason && r.StopCode == o.StopCode &&
+	return r.Status == o.Status && r.Reason == o.Reason && r.StopCode == o.StopCode && slices.Equal(r.Held, o.Held) &&
 		slices.EqualFunc(r.Containers, o.Containers, func(a, b ContainerReport) bool {
 			return a.sameState(b) && a.Health == b.Health && a.Restarts == b.Restarts && maps.Equal(a.Versions, b.Versions)
 		})
@@ -164,6 +164,11 @@ func (r *reporter) submit(ctx context.Context, told, now Report) error {
 			}
 		}
 	}
+	if now.Status != types.DesiredStatusStopped && !slices.Equal(now.Held, told.Held) {
+		if err := r.task.engine.post(ctx, "/acs/secrets", acs.Secrets{TaskARN: work.ARN, Held: now.Held}); err != nil {
+			return err
+		}
+	}
 	health := acs.Health{TaskARN: work.ARN, Containers: map[string]types.HealthStatus{}}
 	fresh := false
 	for i, c := range now.Containers {
@@ -176,7 +181,7 @@ func (r *reporter) submit(ctx context.Context, told, now Report) error {
 	if !fresh || now.Status == types.DesiredStatusStopped {
 		return nil
 	}
-	return r.task.engine.postHealth(ctx, health)
+	return r.task.engine.post(ctx, "/acs/health", health)
 }
 
 func moment(t time.Time) *time.Time {

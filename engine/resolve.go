@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +28,7 @@ type resolved struct {
 	logOptions map[string]map[string]inject.Value // by container, by option
 	logins     map[string]inject.Credentials      // by credentialsParameter
 	versions   map[string]map[string]string       // version id by container, by name
+	held       []acs.Held                         // the same, for the control plane
 }
 
 // variable is one secret variable.
@@ -98,7 +101,7 @@ func (r *resolved) withoutValues() *resolved {
 	if r == nil {
 		return nil
 	}
-	return &resolved{versions: r.versions}
+	return &resolved{versions: r.versions, held: r.held}
 }
 
 // resolve gets every secret of the task as its execution role, or none. For a task that
@@ -171,14 +174,26 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 		}
 	}
 	var logins []string
+	// version is the one that a container has been given or is to be given.
+	version := func(container, name string) string {
+		if v := t.record.version(container, name); v != "" {
+			return v
+		}
+		for _, p := range t.work.Pins {
+			if p.Container == container && p.Name == name && !p.Fixed {
+				return p.Version
+			}
+		}
+		return ""
+	}
 	for _, def := range t.defs {
 		name := aws.ToString(def.Name)
 		for _, s := range def.Secrets {
-			parse(aws.ToString(s.ValueFrom), t.record.version(name, aws.ToString(s.Name)))
+			parse(aws.ToString(s.ValueFrom), version(name, aws.ToString(s.Name)))
 		}
 		if l := def.LogConfiguration; l != nil {
 			for _, s := range l.SecretOptions {
-				parse(aws.ToString(s.ValueFrom), t.record.version(name, logOption(aws.ToString(s.Name))))
+				parse(aws.ToString(s.ValueFrom), version(name, logOption(aws.ToString(s.Name))))
 			}
 		}
 		if r := def.RepositoryCredentials; r != nil && !slices.Contains(logins, aws.ToString(r.CredentialsParameter)) {
@@ -217,25 +232,30 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	}
 	for _, def := range t.defs {
 		name := aws.ToString(def.Name)
-		note := func(what string, v inject.Value) {
+		note := func(what string, valueFrom *string) inject.Value {
+			v := values[aws.ToString(valueFrom)]
 			if out.versions[name] == nil {
 				out.versions[name] = map[string]string{}
 			}
 			out.versions[name][what] = v.VersionID
+			if ref, err := inject.Parse(aws.ToString(valueFrom), region); err == nil {
+				if h, ok := heldBy(ref, v); ok {
+					h.Container, h.Name = name, what
+					out.held = append(out.held, h)
+				}
+			}
+			return v
 		}
 		for _, s := range def.Secrets {
-			v := values[aws.ToString(s.ValueFrom)]
+			v := note(aws.ToString(s.Name), s.ValueFrom)
 			out.secrets[name] = append(out.secrets[name], variable{aws.ToString(s.Name), v})
-			note(aws.ToString(s.Name), v)
 		}
 		if l := def.LogConfiguration; l != nil {
 			for _, s := range l.SecretOptions {
-				v := values[aws.ToString(s.ValueFrom)]
 				if out.logOptions[name] == nil {
 					out.logOptions[name] = map[string]inject.Value{}
 				}
-				out.logOptions[name][aws.ToString(s.Name)] = v
-				note(logOption(aws.ToString(s.Name)), v)
+				out.logOptions[name][aws.ToString(s.Name)] = note(logOption(aws.ToString(s.Name)), s.ValueFrom)
 			}
 		}
 	}
@@ -251,17 +271,41 @@ func pinned(ref inject.Ref, version string) inject.Ref {
 		ref.VersionID, ref.VersionStage = version, ""
 		return ref
 	}
+	name, _, ok := parameter(ref)
+	if ok {
+		ref.ID = name + ":" + version
+	}
+	return ref
+}
+
+// parameter is a parameter's name or ARN and its selector, "" for none. It is not ok for a
+// reference to a secret, which has no versions of its own.
+func parameter(ref inject.Ref) (name, selector string, ok bool) {
 	// A parameter's ARN has five colons before its name.
 	prefix, name := "", ref.ID
 	if i := strings.LastIndex(ref.ID, ":parameter/"); i >= 0 {
 		prefix, name = ref.ID[:i+len(":parameter/")], ref.ID[i+len(":parameter/"):]
 	}
 	if strings.HasPrefix(name, "/aws/reference/") || strings.HasPrefix(name, "aws/reference/") {
-		return ref
+		return "", "", false
 	}
-	name, _, _ = strings.Cut(name, ":")
-	ref.ID = prefix + name + ":" + version
-	return ref
+	name, selector, _ = strings.Cut(name, ":")
+	return prefix + name, selector, true
+}
+
+// heldBy is what a container has that was given v for ref. It is not ok for a reference to a
+// secret, whose version Parameter Store does not tell.
+func heldBy(ref inject.Ref, v inject.Value) (h acs.Held, ok bool) {
+	h = acs.Held{ARN: v.ARN, Version: v.VersionID}
+	if ref.Service == inject.SecretsManager {
+		h.Selector, h.Fixed = cmp.Or(ref.VersionStage, "AWSCURRENT"), ref.VersionID != ""
+		return h, true
+	}
+	if _, h.Selector, ok = parameter(ref); ok {
+		_, err := strconv.ParseInt(h.Selector, 10, 64)
+		h.Fixed = err == nil
+	}
+	return h, ok
 }
 
 // appendErrors adds what inject says, and that it was asked as role.

@@ -131,3 +131,65 @@ func TestAChangedSecretReachesAService(t *testing.T) {
 	}
 	settled(func(v *types.Service) bool { return *v.Status == "INACTIVE" })
 }
+
+// Who asks for it gets a deployment when a secret changes: nobody has to, and nothing stale is left.
+func TestAServiceFollowsItsSecret(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	image := c.image(enginetest.Image{})
+	arn, first := c.secret("shop/password")
+	role := c.role("exec", malotetest.Allow(arn, "secretsmanager:GetSecretValue"))
+	app := container("app", image, "env", "PASSWORD", "then", "trap", "0")
+	app.StopTimeout = aws.Int32(2)
+	app.Secrets = []types.Secret{{Name: aws.String("PASSWORD"), ValueFrom: &arn}}
+	if _, err := c.ecs.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{
+		Family: aws.String("shop"), ExecutionRoleArn: &role, ContainerDefinitions: []types.ContainerDefinition{app},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ecs.CreateService(t.Context(), &ecs.CreateServiceInput{
+		ServiceName: aws.String("shop"), TaskDefinition: aws.String("shop"), DesiredCount: aws.Int32(2),
+		Tags: []types.Tag{{Key: aws.String("malote:on-secret-change"), Value: aws.String("redeploy")}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	settled := func(what string, ok func(*types.Service) bool) {
+		t.Helper()
+		for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			out, err := c.ecs.DescribeServices(t.Context(), &ecs.DescribeServicesInput{Services: []string{"shop"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok(&out.Services[0]) {
+				return
+			}
+		}
+		t.Fatalf("the service never was %s", what)
+	}
+	completed := func(v *types.Service) bool {
+		return len(v.Deployments) == 1 && v.RunningCount == 2 && v.Deployments[0].RolloutState == types.DeploymentRolloutStateCompleted
+	}
+	settled("running", func(v *types.Service) bool { return v.RunningCount == 2 })
+	c.waitFor("app: " + digestLine("PASSWORD", first))
+	c.sys.Clock.Advance(41 * time.Second)
+	settled("completed", completed)
+	before := c.ids()
+
+	second := c.sys.Canary()
+	if _, err := secretsmanager.NewFromConfig(c.sys.Config()).PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: &second}); err != nil {
+		t.Fatal(err)
+	}
+	settled("redeployed", func(v *types.Service) bool { return v.RunningCount == 4 })
+	c.waitFor("app: " + digestLine("PASSWORD", second))
+	c.sys.Clock.Advance(41 * time.Second)
+	settled("completed", completed)
+	for _, id := range before {
+		if slices.Contains(c.ids(), id) {
+			t.Errorf("container %s still holds the old value", id)
+		}
+	}
+	if _, err := c.ecs.DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("shop"), Force: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	settled("INACTIVE", func(v *types.Service) bool { return *v.Status == "INACTIVE" })
+}

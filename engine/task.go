@@ -67,6 +67,8 @@ type Report struct {
 	Reason     string
 	Containers []ContainerReport
 
+	Held []acs.Held // the versions of its secrets
+
 	PullStarted, PullStopped, ExecutionStopped time.Time
 }
 
@@ -244,6 +246,9 @@ func (t *task) describe() Report {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.resolved != nil {
+		r.Held = t.resolved.held
+	}
 	for _, c := range s.containers {
 		out := ContainerReport{
 			Name: c.name, Essential: c.essential, ID: c.id, Digest: c.digest, ExitCode: c.exitCode, Ended: c.ended, Reason: clip(c.reason),

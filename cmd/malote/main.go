@@ -32,6 +32,7 @@ type commands struct {
 	Policy  policyCommand  `cmd:"" help:"Print the least that a task definition's two roles need."`
 	Secret  secretCommands `cmd:"" help:"Secrets: list, create, get, put, import, delete."`
 	Param   paramCommands  `cmd:"" help:"Parameters: list, get, put, delete."`
+	Stale   staleCommand   `cmd:"" help:"Which running tasks hold a secret that is no longer current?"`
 	Exec    execCommand    `cmd:"" help:"Run a command with secrets in its environment."`
 	Seal    sealCommands   `cmd:"" help:"The key that wraps the keyring."`
 	Version versionCommand `cmd:"" help:"Print the version."`

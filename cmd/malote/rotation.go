@@ -3,20 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/malote/malote/rotation"
 )
@@ -52,53 +46,10 @@ func (c *rotationCommand) Run(ctx context.Context, p *program) error {
 	return printRotation(p.stdout, h)
 }
 
-// rotationHistory asks a control plane. AWS has no such call; its answer says that it is no
-// malote.
 func rotationHistory(ctx context.Context, cfg aws.Config, name string) (*rotation.History, []byte, error) {
-	if cfg.BaseEndpoint == nil {
-		return nil, nil, &hintError{errors.New("AWS keeps no history of rotations"), "set AWS_ENDPOINT_URL to a malote"}
-	}
-	address := strings.TrimSuffix(*cfg.BaseEndpoint, "/") + "/rotations?SecretId=" + url.QueryEscape(name)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	if cfg.Credentials == nil {
-		return nil, nil, errors.New("no credentials are configured")
-	}
-	credentials, err := cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	empty := sha256.Sum256(nil)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, request, hex.EncodeToString(empty[:]), "secretsmanager", cfg.Region, time.Now()); err != nil {
-		return nil, nil, err
-	}
-	var client aws.HTTPClient = http.DefaultClient
-	if cfg.HTTPClient != nil {
-		client = cfg.HTTPClient
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	if err != nil {
-		return nil, nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		var failure struct {
-			Code    string `json:"__type"`
-			Message string
-		}
-		if json.Unmarshal(body, &failure) != nil || failure.Code == "" {
-			return nil, nil, fmt.Errorf("%s answered %s: it is no malote that knows rotations", *cfg.BaseEndpoint, response.Status)
-		}
-		return nil, nil, fmt.Errorf("%s: %s", failure.Code, failure.Message)
-	}
 	h := new(rotation.History)
-	return h, body, json.Unmarshal(body, h)
+	raw, err := ask(ctx, cfg, "secretsmanager", "/rotations?SecretId="+url.QueryEscape(name), h)
+	return h, raw, err
 }
 
 func printRotation(w io.Writer, h *rotation.History) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,19 +29,22 @@ const (
 	// plane to be away.
 	renewBefore  = 30 * time.Minute
 	writeTimeout = 30 * time.Second
-	maxHealth    = 1 << 20
+	maxNews      = 1 << 20
 )
 
-// Stream serves what package acs describes: GET …/acs and POST …/acs/health. The gateway
-// has verified who asks; ecs:Poll and ecs:StartTelemetrySession on the container
+// Stream serves what package acs describes: GET …/acs, POST …/acs/health and …/acs/secrets.
+// The gateway has verified who asks; ecs:Poll and ecs:StartTelemetrySession on the container
 // instance decide what is told. A stream ends with its request's context.
 func Stream(s *Service) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
 		switch path := strings.TrimSuffix(r.URL.Path, "/"); {
 		case strings.HasSuffix(path, "/acs/health") && r.Method == http.MethodPost:
-			err = s.health(r)
-			if err == nil {
+			if err = s.health(r); err == nil {
+				w.WriteHeader(http.StatusNoContent)
+			}
+		case strings.HasSuffix(path, "/acs/secrets") && r.Method == http.MethodPost:
+			if err = s.secrets(r); err == nil {
 				w.WriteHeader(http.StatusNoContent)
 			}
 		case strings.HasSuffix(path, "/acs") && r.Method == http.MethodGet:
@@ -72,7 +76,7 @@ func (s *Service) answerError(w http.ResponseWriter, r *http.Request, err error)
 func (s *Service) health(r *http.Request) error {
 	ctx := r.Context()
 	sc := scopeOf(ctx)
-	d := json.NewDecoder(io.LimitReader(r.Body, maxHealth))
+	d := json.NewDecoder(io.LimitReader(r.Body, maxNews))
 	for {
 		var h acs.Health
 		if err := d.Decode(&h); errors.Is(err, io.EOF) {
@@ -80,32 +84,64 @@ func (s *Service) health(r *http.Request) error {
 		} else if err != nil {
 			return invalidParameter("The health report is not valid JSON.")
 		}
-		_, resource, ok := splitARN(h.TaskARN)
-		parts := strings.Split(resource, "/")
-		if !ok || len(parts) != 3 || parts[0] != "task" {
-			return invalidParameter("Invalid identifier: %s", h.TaskARN)
-		}
-		cluster, id := parts[1], parts[2]
-		var where string
-		if err := s.store.View(ctx, func(tx store.Tx) error {
-			t, err := s.findTask(tx, sc, cluster, id)
-			if t != nil {
-				where = t.Instance
-			}
-			return err
-		}); err != nil {
-			return err
-		}
-		if err := s.authz.Authorize(ctx, &authz.Access{
-			Action: "ecs:StartTelemetrySession", Resource: sc.instanceARN(cluster, where),
-			Conditions: map[string][]string{"ecs:cluster": {sc.clusterARN(cluster)}},
-		}); err != nil {
+		cluster, id, err := s.ofTask(ctx, sc, h.TaskARN)
+		if err != nil {
 			return err
 		}
 		if err := s.store.Update(ctx, func(tx store.Tx) error { return s.setHealth(tx, sc, cluster, id, h.Containers) }); err != nil {
 			return err
 		}
 	}
+}
+
+// ofTask finds the task that an engine has news of, and asks whether it may tell them.
+func (s *Service) ofTask(ctx context.Context, sc scope, arn string) (cluster, id string, err error) {
+	_, resource, ok := splitARN(arn)
+	parts := strings.Split(resource, "/")
+	if !ok || len(parts) != 3 || parts[0] != "task" {
+		return "", "", invalidParameter("Invalid identifier: %s", arn)
+	}
+	cluster, id = parts[1], parts[2]
+	var where string
+	if err := s.store.View(ctx, func(tx store.Tx) error {
+		t, err := s.findTask(tx, sc, cluster, id)
+		if t != nil {
+			where = t.Instance
+		}
+		return err
+	}); err != nil {
+		return "", "", err
+	}
+	return cluster, id, s.authz.Authorize(ctx, &authz.Access{
+		Action: "ecs:StartTelemetrySession", Resource: sc.instanceARN(cluster, where),
+		Conditions: map[string][]string{"ecs:cluster": {sc.clusterARN(cluster)}},
+	})
+}
+
+// secrets records which versions of secrets a task was given.
+func (s *Service) secrets(r *http.Request) error {
+	ctx := r.Context()
+	sc := scopeOf(ctx)
+	var news acs.Secrets
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxNews)).Decode(&news); err != nil {
+		return invalidParameter("The report of secrets is not valid JSON.")
+	}
+	cluster, id, err := s.ofTask(ctx, sc, news.TaskARN)
+	if err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx store.Tx) error {
+		t, err := s.findTask(tx, sc, cluster, id)
+		if err != nil || t == nil || slices.Equal(t.Held, news.Held) {
+			return err
+		}
+		t = copyOf(t)
+		t.Held = news.Held
+		if err := s.pinRollout(tx, sc, t); err != nil {
+			return err
+		}
+		return s.putTask(tx, sc, t)
+	})
 }
 
 func (s *Service) setHealth(tx store.Tx, sc scope, cluster, id string, containers map[string]types.HealthStatus) error {
@@ -396,7 +432,7 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 	message := &acs.Task{
 		ARN: *t.Task.TaskArn, ClusterARN: *t.Task.ClusterArn, Definition: d.Definition,
 		Overrides: t.Task.Overrides, Tags: t.Task.Tags, Group: aws.ToString(t.Task.Group), StartedBy: aws.ToString(t.Task.StartedBy),
-		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand,
+		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand, Pins: t.Pins,
 		Region: st.sc.region, Account: st.sc.account,
 	}
 	record := &told{arn: message.ARN}

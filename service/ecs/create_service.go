@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -60,7 +61,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	if token := aws.ToString(in.ClientToken); token != "" && !serviceTokenPattern.MatchString(token) {
 		return nil, invalidParameter("clientToken must be 1 to 36 characters in the range 33-126 of ASCII.")
 	}
-	if err := validateTags(in.Tags); err != nil {
+	if err := cmp.Or(validateTags(in.Tags), validateServiceTags(in.Tags)); err != nil {
 		return nil, err
 	}
 	v, err := s.newService(ctx, r, in)

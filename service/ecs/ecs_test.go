@@ -744,6 +744,7 @@ func TestEnginesRights(t *testing.T) {
 	for _, r := range []struct{ method, path, body string }{
 		{http.MethodGet, "/acs?cluster=default&containerInstance=" + e.instance, ""},
 		{http.MethodPost, "/acs/health", `{"TaskARN":"` + *task.TaskArn + `","Containers":{"app":"HEALTHY"}}`},
+		{http.MethodPost, "/acs/secrets", `{"TaskARN":"` + *task.TaskArn + `","Held":[]}`},
 	} {
 		response, err := thief.request(t.Context(), r.method, r.path, r.body)
 		if err != nil {

@@ -305,6 +305,9 @@ func (p *pass) judge() error {
 	p.say("(deployment %s) deployment failed: tasks failed to start.", deploymentID(o.ID))
 	if breaker.Rollback && v.Completed != "" && v.Completed != o.ID {
 		p.say("rolling back to deployment %s.", deploymentID(v.Completed))
+		if len(o.Cause) > 0 {
+			p.say("tasks are given the versions of secrets from before, until there is another deployment. It is not redeployed for %s.", versionsText(o.Cause))
+		}
 		return p.s.rollBack(p.tx, p.sc, v, "Service deployment rolled back because the circuit breaker threshold was exceeded.", true)
 	}
 	o.change(types.DeploymentRolloutStateFailed, p.now, "ECS deployment circuit breaker: tasks failed to start.")
@@ -346,6 +349,9 @@ func (s *Service) rollBack(tx store.Tx, sc scope, v *service, reason string, tri
 		v.Rollouts = slices.Delete(v.Rollouts, i, i+1)
 	}
 	next.Deployment, next.Failed = v.primary().Deployment, 0
+	if len(bad.Cause) > 0 {
+		next.Pins, v.Refused = v.Given, bad.Cause
+	}
 	next.change(types.DeploymentRolloutStateInProgress, now, "ECS deployment %s in progress.", deploymentID(old.ID))
 	v.Rollouts = slices.Insert(v.Rollouts, 0, next)
 	v.RetryAt, v.Unplaced, v.Tries, v.Steady = now, 0, 0, false

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/service/ecs/taskdef"
 	"github.com/malote/malote/store"
@@ -41,6 +42,7 @@ type launch struct {
 	token      string
 	service    string // that the tasks are of, and its rollout
 	rollout    string
+	pins       []acs.Held // see rollout
 	demand     *demand
 }
 
@@ -512,7 +514,7 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 	execution, application := l.roles()
 	t := &task{
 		ID: id, Cluster: l.cluster, Instance: h.instance.ID, Family: *d.Family, Revision: d.Revision,
-		ExecutionRole: sc.roleARN(execution), TaskRole: sc.roleARN(application), Service: l.service, Rollout: l.rollout,
+		ExecutionRole: sc.roleARN(execution), TaskRole: sc.roleARN(application), Service: l.service, Rollout: l.rollout, Pins: l.pins,
 		Task: types.Task{
 			TaskArn: aws.String(sc.taskARN(l.cluster, id)), ClusterArn: aws.String(sc.clusterARN(l.cluster)),
 			TaskDefinitionArn: d.TaskDefinitionArn, ContainerInstanceArn: aws.String(sc.instanceARN(l.cluster, h.instance.ID)),

@@ -29,13 +29,24 @@ type Authorizer interface {
 	Authorize(ctx context.Context, access *authz.Access) error
 }
 
+// Versions knows which version of a secret or parameter is the current one.
+type Versions interface {
+	// Current is the version of arn that the selector leads to now: a staging label of a
+	// secret; a parameter's label, or "" for its latest version. It is "" when there is none.
+	Current(ctx context.Context, arn, selector string) (version string, err error)
+	// Changes sends a nudge after versions may have changed, as store.Store's Watch does.
+	Changes(ctx context.Context) <-chan struct{}
+}
+
 // Config is what a Service is made of. Store, Authz and Roles are required.
 type Config struct {
 	Store store.Store
 	Authz Authorizer
 	Roles Roles
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil means that nothing is logged
+	// Versions tells which tasks hold what is no longer current; nil: none do.
+	Versions Versions
+	Now      func() time.Time // nil means time.Now
+	Log      *slog.Logger     // nil means that nothing is logged
 
 	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one that
 	// the agent asked: it gets no answer and stays there.
@@ -47,6 +58,7 @@ type Service struct {
 	store    store.Store
 	authz    Authorizer
 	roles    Roles
+	current  Versions
 	now      func() time.Time
 	log      *slog.Logger
 	endpoint string
@@ -69,6 +81,7 @@ type Service struct {
 	eventsOf           *store.Table[events]
 	wakes              *store.Table[wake]
 	accountSettings    *store.Table[accountSetting]
+	followers          *store.Table[follower]
 }
 
 // New returns a service over what c names.
@@ -80,7 +93,7 @@ func New(c Config) *Service {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		store: c.Store, authz: c.Authz, roles: c.Roles, now: c.Now, log: c.Log, endpoint: c.Endpoint, heartbeat: heartbeat,
+		store: c.Store, authz: c.Authz, roles: c.Roles, current: c.Versions, now: c.Now, log: c.Log, endpoint: c.Endpoint, heartbeat: heartbeat,
 		clusters:    store.NewTable[cluster]("cluster"),
 		families:    store.NewTable[family]("task definition family"),
 		definitions: store.NewTable[definition]("task definition"),
@@ -97,6 +110,7 @@ func New(c Config) *Service {
 		eventsOf:           store.NewTable[events]("service's events"),
 		wakes:              store.NewTable[wake]("service's wake"),
 		accountSettings:    store.NewTable[accountSetting]("account setting"),
+		followers:          store.NewTable[follower]("service that follows its secrets"),
 	}
 }
 

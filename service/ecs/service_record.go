@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/store"
 )
@@ -44,6 +45,12 @@ type service struct {
 	RetryAt         time.Time // no launch before
 	Steady          bool      // it has all that was asked for, and an event says so
 	EndedAt         time.Time // when it became INACTIVE
+
+	// Given is what a task held before the last deployment that a changed secret made.
+	Given []acs.Held `json:",omitempty"`
+	// Refused are the versions for which such a deployment was rolled back, Alerted those
+	// that an event told of.
+	Refused, Alerted []acs.Held `json:",omitempty"`
 }
 
 // rollout is one of "deployments" in DescribeServices. Its id is its service revision's.
@@ -58,6 +65,12 @@ type rollout struct {
 	FailedAt   time.Time
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
+
+	// Cause is the versions that made it, when it is for a changed secret.
+	Cause []acs.Held `json:",omitempty"`
+	// Pins is what tasks are given in place of the current versions: those that the first task
+	// of a pinned deployment was given, or those from before what was rolled back.
+	Pins []acs.Held `json:",omitempty"`
 }
 
 // revision is a service revision: what tasks of a rollout are made of. It never changes.
@@ -151,6 +164,9 @@ func (s *Service) findService(tx store.Tx, sc scope, cluster, name string) (*ser
 }
 
 func (s *Service) putService(tx store.Tx, sc scope, v *service) error {
+	if err := s.followSecrets(tx, sc, v); err != nil {
+		return err
+	}
 	return s.services.Put(tx, sc.key("service", v.Cluster, v.Name), v)
 }
 

@@ -1,6 +1,7 @@
 package ecs_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,8 @@ type worker struct {
 	fails   map[string]string    // family:revision to the reason
 	checked bool                 // tasks have a health of their own
 	most    int                  // tasks at the same time
+	// given is what a task is given of secrets, and why it then fails; nil: nothing.
+	given func(*acs.Task) (held []acs.Held, why string)
 }
 
 func work(t *testing.T, sys *malotetest.System) *worker {
@@ -61,19 +64,28 @@ func (w *worker) report(task, status, reason string) {
 }
 
 func (w *worker) take(task *acs.Task) {
+	var held []acs.Held
+	refused := ""
+	if w.given != nil {
+		held, refused = w.given(task)
+	}
 	w.mu.Lock()
-	why := w.fails[fmt.Sprintf("%s:%d", *task.Definition.Family, task.Definition.Revision)]
+	why := cmp.Or(refused, w.fails[fmt.Sprintf("%s:%d", *task.Definition.Family, task.Definition.Revision)])
 	if why == "" {
 		w.running[task.ARN] = task
 		w.most = max(w.most, len(w.running))
 	}
+	checked := w.checked
 	w.mu.Unlock()
 	if why != "" {
 		w.report(task.ARN, "STOPPED", why)
 		return
 	}
 	w.report(task.ARN, "RUNNING", "")
-	if w.checked {
+	if w.given != nil {
+		w.hold(task.ARN, held...)
+	}
+	if checked {
 		w.health(task.ARN, types.HealthStatusHealthy)
 	}
 }

@@ -23,7 +23,7 @@ func (p *pass) launch() (*launch, error) {
 	}
 	l := &launch{
 		cluster: v.Cluster, definition: d, launchType: r.LaunchType, network: r.Network, platform: r.Platform,
-		group: v.group(), startedBy: deploymentID(o.ID), service: v.Name, rollout: o.ID,
+		group: v.group(), startedBy: deploymentID(o.ID), service: v.Name, rollout: o.ID, pins: o.Pins,
 	}
 	switch v.Propagate {
 	case types.PropagateTagsTaskDefinition:
@@ -61,8 +61,8 @@ func (p *pass) start(plan deployment.Plan) error {
 	if err != nil {
 		return err
 	}
-	count := min(plan.Start, startsAtOnce)
-	if count < plan.Start {
+	count := min(plan.Start, startsAtOnce, p.unpinned(l))
+	if count == startsAtOnce && count < plan.Start {
 		p.again(p.now)
 	}
 	var started []string

@@ -127,6 +127,9 @@ func (s *Service) tagged(tx store.Tx, sc scope, arn string) (*tagged, error) {
 			return nil, err
 		}
 		return &tagged{v.Tags, func(tags []types.Tag) error {
+			if err := validateServiceTags(tags); err != nil {
+				return err
+			}
 			v := copyOf(v)
 			v.Tags = tags
 			return s.putService(tx, sc, v)

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/store"
 )
@@ -29,6 +30,10 @@ type task struct {
 	Service, Rollout string `json:",omitempty"`
 	// Protected is until when its service may not stop it.
 	Protected *time.Time `json:",omitempty"`
+	// Held is the versions of secrets that its containers were given.
+	Held []acs.Held `json:",omitempty"`
+	// Pins is the versions that they are to be given; see rollout.
+	Pins []acs.Held `json:",omitempty"`
 	// Token is the client token that made it.
 	Token string `json:",omitempty"`
 	// Delivered tells that an engine may have heard of it. Before, the control plane

@@ -1,0 +1,45 @@
+package controlplane
+
+import (
+	"context"
+	"strings"
+
+	"github.com/malote/malote/service/secretsmanager"
+	"github.com/malote/malote/service/ssm"
+)
+
+// versions answers ECS which versions of secrets and parameters are the current ones.
+type versions struct {
+	secrets    *secretsmanager.Service
+	parameters *ssm.Service
+}
+
+// Changes joins those of both.
+func (v versions) Changes(ctx context.Context) <-chan struct{} {
+	secrets, parameters := secretsmanager.Watch(ctx, v.secrets), ssm.Watch(ctx, v.parameters)
+	changes := make(chan struct{}, 1)
+	go func() {
+		for {
+			var ok bool
+			select {
+			case _, ok = <-secrets:
+			case _, ok = <-parameters:
+			}
+			if !ok {
+				return
+			}
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changes
+}
+
+func (v versions) Current(ctx context.Context, arn, selector string) (string, error) {
+	if strings.HasPrefix(arn, "arn:aws:ssm:") {
+		return ssm.Current(ctx, v.parameters, arn, selector)
+	}
+	return secretsmanager.Current(ctx, v.secrets, arn, selector)
+}

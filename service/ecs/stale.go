@@ -1,0 +1,122 @@
+package ecs
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/store"
+)
+
+// Holdings answers GET …/holdings?cluster=…&serviceName=… with acs.Holdings in JSON: which
+// version of each secret the cluster's running tasks hold, and which is the current one. Who
+// may ListTasks of the cluster and DescribeTasks of all of them may know it.
+func Holdings(s *Service) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			w.Header().Set("Allow", http.MethodGet)
+			http.Error(w, "want GET", http.StatusMethodNotAllowed)
+			return
+		}
+		query := r.URL.Query()
+		out, err := s.holdings(r.Context(), query.Get("cluster"), query.Get("serviceName"))
+		if err != nil {
+			s.answerError(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		json.NewEncoder(w).Encode(out)
+	})
+}
+
+func (s *Service) holdings(ctx context.Context, clusterRef, serviceName string) (*acs.Holdings, error) {
+	sc := scopeOf(ctx)
+	cluster, refErr := sc.clusterName(&clusterRef)
+	if err := s.authz.Authorize(ctx, &authz.Access{Action: "ecs:ListTasks", Resource: "*", Conditions: map[string][]string{"ecs:cluster": {sc.clusterARN(cluster)}}}); err != nil {
+		return nil, err
+	}
+	if err := s.authorizeTask(ctx, "ecs:DescribeTasks", cluster, "*"); err != nil {
+		return nil, err
+	}
+	if refErr != nil {
+		return nil, refErr
+	}
+	var tasks []*task
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		tasks = nil
+		if _, err := s.activeCluster(tx, sc, cluster); err != nil {
+			return err
+		}
+		if serviceName != "" {
+			if v, err := s.findService(tx, sc, cluster, serviceName); err != nil {
+				return err
+			} else if v == nil {
+				return serviceNotFound()
+			}
+		}
+		for row, err := range s.tasks.Scan(tx, sc.prefix("task", cluster), "") {
+			if err != nil {
+				return err
+			}
+			t := row.Value
+			if len(t.Held) == 0 || *t.Task.DesiredStatus != string(types.DesiredStatusRunning) || serviceName != "" && t.Service != serviceName {
+				continue
+			}
+			tasks = append(tasks, t)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &acs.Holdings{Tasks: []acs.TaskHoldings{}}
+	known := currentVersions{s: s}
+	for _, t := range tasks {
+		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group), Secrets: make([]acs.Holding, 0, len(t.Held))}
+		for _, held := range t.Held {
+			current, err := known.of(ctx, held)
+			if err != nil {
+				return nil, err
+			}
+			h.Secrets = append(h.Secrets, acs.Holding{Held: held, Current: current, Stale: current != held.Version})
+		}
+		out.Tasks = append(out.Tasks, h)
+	}
+	slices.SortFunc(out.Tasks, func(a, b acs.TaskHoldings) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.TaskARN, b.TaskARN))
+	})
+	return out, nil
+}
+
+// currentVersions asks for each version once.
+type currentVersions struct {
+	s     *Service
+	known map[[2]string]string // by ARN and selector
+}
+
+// of is the version that a container would be given today; "" when there is none.
+func (c *currentVersions) of(ctx context.Context, h acs.Held) (string, error) {
+	if h.Fixed || c.s.current == nil {
+		return h.Version, nil
+	}
+	key := [2]string{h.ARN, h.Selector}
+	if version, ok := c.known[key]; ok {
+		return version, nil
+	}
+	version, err := c.s.current.Current(ctx, h.ARN, h.Selector)
+	if err != nil {
+		return "", err
+	}
+	if c.known == nil {
+		c.known = map[[2]string]string{}
+	}
+	c.known[key] = version
+	return version, nil
+}

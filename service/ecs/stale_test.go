@@ -1,0 +1,150 @@
+package ecs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/malote/malote/acs"
+	"github.com/malote/malote/malotetest"
+)
+
+// hold has the control plane know what a task was given.
+func (e *fakeEngine) hold(task string, held ...acs.Held) {
+	e.t.Helper()
+	body, err := json.Marshal(acs.Secrets{TaskARN: task, Held: held})
+	if err != nil {
+		e.t.Error(err)
+	}
+	response, err := e.request(e.t.Context(), http.MethodPost, "/acs/secrets", string(body))
+	if err != nil {
+		if e.t.Context().Err() == nil { // the system may be closing
+			e.t.Error(err)
+		}
+		return
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		e.t.Errorf("POST /acs/secrets = %s", response.Status)
+	}
+}
+
+// holdings asks as malote stale does.
+func (e *fakeEngine) holdings(query string) (acs.Holdings, string) {
+	e.t.Helper()
+	response, err := e.request(e.t.Context(), http.MethodGet, "/holdings"+query, "")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var out acs.Holdings
+	if response.StatusCode == http.StatusOK {
+		if err := json.NewDecoder(response.Body).Decode(&out); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	return out, response.Header.Get("X-Amzn-Errortype")
+}
+
+func TestStale(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	sys := malotetest.New(t)
+	client, secrets, parameters := ecs.NewFromConfig(sys.Config()), secretsmanager.NewFromConfig(sys.Config()), ssm.NewFromConfig(sys.Config())
+	secret, err := secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func() {
+		t.Helper()
+		if _, err := parameters.PutParameter(ctx, &ssm.PutParameterInput{Name: aws.String("/shop/key"), Value: aws.String(sys.Canary()), Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(true)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label := func(version int64) {
+		t.Helper()
+		if _, err := parameters.LabelParameterVersion(ctx, &ssm.LabelParameterVersionInput{Name: aws.String("/shop/key"), ParameterVersion: &version, Labels: []string{"prod"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	label(1)
+	define(t, client, "web", "", "")
+	e := register(t, sys, sys.Config())
+	task := *run(t, client, &ecs.RunTaskInput{TaskDefinition: aws.String("web")}).TaskArn
+	other := *run(t, client, &ecs.RunTaskInput{TaskDefinition: aws.String("web")}).TaskArn // is given nothing
+	e.nextTask()
+	e.status(task, "RUNNING", nil, "")
+	e.status(other, "RUNNING", nil, "")
+	const key = "arn:aws:ssm:us-east-1:123456789012:parameter/shop/key"
+	first := *secret.VersionId
+	e.hold(task,
+		acs.Held{Container: "app", Name: "PASSWORD", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first},
+		acs.Held{Container: "app", Name: "FIXED", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first, Fixed: true},
+		acs.Held{Container: "app", Name: "PREVIOUS", ARN: *secret.ARN, Selector: "AWSPREVIOUS", Version: first},
+		acs.Held{Container: "app", Name: "KEY", ARN: key, Version: "1"},
+		acs.Held{Container: "app", Name: "PROD", ARN: key, Selector: "prod", Version: "1"},
+		acs.Held{Container: "app", Name: "log:splunk-token", ARN: key, Selector: "none", Version: "1"},
+	)
+	// want has the current version of each that is stale, by name.
+	check := func(when string, want map[string]string) {
+		t.Helper()
+		got, refusal := e.holdings("?cluster=default")
+		if refusal != "" || len(got.Tasks) != 1 || got.Tasks[0].TaskARN != task || got.Tasks[0].Group != "family:web" || len(got.Tasks[0].Secrets) != 6 {
+			t.Fatalf("%s: %+v %s", when, got, refusal)
+		}
+		stale := map[string]string{}
+		for _, s := range got.Tasks[0].Secrets {
+			if s.Stale {
+				stale[s.Name] = s.Current
+			}
+		}
+		if fmt.Sprint(stale) != fmt.Sprint(want) {
+			t.Errorf("%s: stale are %v, want %v", when, stale, want)
+		}
+	}
+	check("at first", map[string]string{"PREVIOUS": "", "log:splunk-token": ""})
+	next, err := secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put()
+	check("after both have new values", map[string]string{"PASSWORD": *next.VersionId, "KEY": "2", "log:splunk-token": ""})
+	label(2)
+	check("after the label moved", map[string]string{"PASSWORD": *next.VersionId, "KEY": "2", "PROD": "2", "log:splunk-token": ""})
+	if _, err := secrets.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: aws.String("db"), VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &first, RemoveFromVersionId: next.VersionId,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	label(1)
+	check("after the labels moved back", map[string]string{"PREVIOUS": *next.VersionId, "KEY": "2", "log:splunk-token": ""})
+	if _, err := secrets.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String("db")}); err != nil {
+		t.Fatal(err)
+	}
+	check("after the secret was deleted", map[string]string{"PASSWORD": "", "PREVIOUS": "", "KEY": "2", "log:splunk-token": ""})
+
+	for query, want := range map[string]string{"?serviceName=none": "ServiceNotFoundException", "?cluster=none": "ClusterNotFoundException", "?cluster=a/b/c": "InvalidParameterException"} {
+		if _, got := e.holdings(query); got != want {
+			t.Errorf("GET /holdings%s = %q, want %s", query, got, want)
+		}
+	}
+	for name, actions := range map[string][]string{"list": {"ecs:ListTasks"}, "describe": {"ecs:DescribeTasks"}} {
+		thief := *e
+		thief.cfg = sys.User(t, name, malotetest.Allow("*", actions...))
+		if _, got := thief.holdings(""); got != "AccessDeniedException" {
+			t.Errorf("GET /holdings by who may %v alone = %q", actions, got)
+		}
+	}
+	e.status(task, "STOPPED", nil, "")
+	if got, _ := e.holdings(""); len(got.Tasks) != 0 {
+		t.Errorf("of a stopped task: %+v", got)
+	}
+}

@@ -1,0 +1,34 @@
+package secretsmanager
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/malote/malote/store"
+)
+
+// Watch sends a nudge after secrets changed, until ctx ends.
+func Watch(ctx context.Context, s *Service) <-chan struct{} { return s.store.Watch(ctx, root) }
+
+// Current is the id of the version that a staging label of a secret is on, "" when there is no
+// such secret or it may not be read any more. It asks nobody's permission: who is told is for
+// the caller to decide.
+func Current(ctx context.Context, s *Service, arn, stage string) (string, error) {
+	parts := strings.SplitN(arn, ":", 5)
+	if len(parts) < 5 {
+		return "", nil
+	}
+	x, err := s.find(ctx, parseSecretID(arn, parts[3], ""), parts[3], nil)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !x.Deletion.IsZero() {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	v := x.holder(stage)
+	if v == nil || v.Key == "" {
+		return "", nil
+	}
+	return v.ID, nil
+}
