@@ -106,7 +106,9 @@ func (e *Engine) session(ctx context.Context) error {
 				return fmt.Errorf("beginning task %s: %w", m.Task.ARN, err)
 			}
 		case m.Stop != nil:
-			e.stopFor(ctx, m.Stop)
+			if err := e.stopFor(ctx, m.Stop); err != nil {
+				return fmt.Errorf("stopping task %s: %w", m.Stop.TaskARN, err)
+			}
 		case m.Credentials != nil:
 			if t := e.task(m.Credentials.TaskARN); t != nil {
 				if m.Credentials.RoleType == acs.TaskExecution {
@@ -123,15 +125,19 @@ func (e *Engine) session(ctx context.Context) error {
 	}
 }
 
-// stopFor stops a task. One that this engine does not know has stopped.
-func (e *Engine) stopFor(ctx context.Context, s *acs.Stop) {
+// stopFor stops a task. Of one that this engine does not know, which has lost its directory, it
+// removes what there is before it says that it has stopped.
+func (e *Engine) stopFor(ctx context.Context, s *acs.Stop) error {
 	reason := s.Reason
 	if reason == "" {
 		reason = "Task stopped by user"
 	}
 	if t := e.task(s.TaskARN); t != nil {
 		t.stopTask(reason, types.TaskStopCodeUserInitiated)
-		return
+		return nil
+	}
+	if err := e.removeTask(ctx, s.TaskARN); err != nil {
+		return err
 	}
 	_, err := e.ecs().SubmitTaskStateChange(ctx, &ecs.SubmitTaskStateChangeInput{
 		Cluster: &e.Cluster, Task: &s.TaskARN, Status: aws.String(string(types.DesiredStatusStopped)), Reason: &reason,
@@ -139,6 +145,7 @@ func (e *Engine) stopFor(ctx context.Context, s *acs.Stop) {
 	if err != nil {
 		e.log.Warn("reporting that an unknown task does not run", "task", taskID(s.TaskARN), "err", err)
 	}
+	return nil
 }
 
 // instanceFile holds the ARN under which this host is known.

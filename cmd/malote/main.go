@@ -26,6 +26,7 @@ type program struct {
 type commands struct {
 	Up      upCommand      `cmd:"" help:"Everything on this machine: control plane and engine."`
 	Server  serverCommand  `cmd:"" help:"The control plane alone."`
+	Agent   agentCommand   `cmd:"" help:"The engine alone, for a malote server elsewhere."`
 	Env     envCommand     `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
 	Run     runCommand     `cmd:"" help:"Run a task definition file here, now."`
 	Verify  verifyCommand  `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`

@@ -103,19 +103,34 @@ func (s *Service) ofTask(ctx context.Context, sc scope, arn string) (cluster, id
 	}
 	cluster, id = parts[1], parts[2]
 	var where string
+	var owned error
 	if err := s.store.View(ctx, func(tx store.Tx) error {
 		t, err := s.findTask(tx, sc, cluster, id)
-		if t != nil {
-			where = t.Instance
+		if err != nil || t == nil {
+			return err
 		}
+		where = t.Instance
+		owned, err = s.owned(ctx, tx, sc, t)
 		return err
 	}); err != nil {
 		return "", "", err
 	}
-	return cluster, id, s.authz.Authorize(ctx, &authz.Access{
+	if err := s.authz.Authorize(ctx, &authz.Access{
 		Action: "ecs:StartTelemetrySession", Resource: sc.instanceARN(cluster, where),
 		Conditions: map[string][]string{"ecs:cluster": {sc.clusterARN(cluster)}},
-	})
+	}); err != nil {
+		return "", "", err
+	}
+	return cluster, id, owned
+}
+
+// owned refuses who did not register the instance that a task is on. It may be gone.
+func (s *Service) owned(ctx context.Context, tx store.Tx, sc scope, t *task) (refusal, err error) {
+	i, err := s.instance(tx, sc, t.Cluster, t.Instance)
+	if err != nil || i == nil {
+		return nil, err
+	}
+	return i.owned(ctx, sc), nil
 }
 
 // secrets records which versions of secrets a task was given.
@@ -215,6 +230,9 @@ func (s *Service) poll(w http.ResponseWriter, r *http.Request) error {
 		}
 		if i == nil {
 			return instanceNotFound()
+		}
+		if err := i.owned(ctx, sc); err != nil {
+			return err
 		}
 		known, err := s.connected(tx, sc, i)
 		if err != nil {

@@ -755,8 +755,39 @@ func TestEnginesRights(t *testing.T) {
 			t.Errorf("%s %s by a thief = %s, %s", r.method, r.path, response.Status, response.Header.Get("X-Amzn-Errortype"))
 		}
 	}
+	// Another engine may do all of this, but for its own instance.
+	other := *e
+	other.cfg = sys.User(t, "other", malotetest.Allow("*", "ecs:*"))
+	other.client = ecs.NewFromConfig(other.cfg)
+	for _, r := range []struct{ method, path, body string }{
+		{http.MethodGet, "/acs?cluster=default&containerInstance=" + e.instance, ""},
+		{http.MethodPost, "/acs/health", `{"TaskARN":"` + *task.TaskArn + `","Containers":{"app":"UNHEALTHY"}}`},
+		{http.MethodPost, "/acs/secrets", `{"TaskARN":"` + *task.TaskArn + `","Held":[]}`},
+	} {
+		response, err := other.request(t.Context(), r.method, r.path, r.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusBadRequest || response.Header.Get("X-Amzn-Errortype") != "AccessDeniedException" {
+			t.Errorf("%s %s by another engine = %s, %s", r.method, r.path, response.Status, response.Header.Get("X-Amzn-Errortype"))
+		}
+	}
+	for what, err := range map[string]error{
+		"SubmitTaskStateChange": second(other.client.SubmitTaskStateChange(t.Context(), &ecs.SubmitTaskStateChangeInput{Task: task.TaskArn, Status: aws.String("STOPPED")})),
+		"SubmitContainerStateChange": second(other.client.SubmitContainerStateChange(t.Context(), &ecs.SubmitContainerStateChangeInput{
+			Task: task.TaskArn, ContainerName: aws.String("app"), Status: aws.String("STOPPED"),
+		})),
+		"RegisterContainerInstance": second(other.client.RegisterContainerInstance(t.Context(), &ecs.RegisterContainerInstanceInput{ContainerInstanceArn: &e.instance})),
+	} {
+		if denied := new(types.AccessDeniedException); !errors.As(err, &denied) {
+			t.Errorf("%s by another engine: %v", what, err)
+		}
+	}
 	endpoint, err := e.client.DiscoverPollEndpoint(t.Context(), &ecs.DiscoverPollEndpointInput{})
 	if err != nil || *endpoint.Endpoint != sys.Endpoint() {
 		t.Errorf("DiscoverPollEndpoint = %+v, %v", endpoint, err)
 	}
 }
+
+func second[T any](_ T, err error) error { return err }

@@ -15,6 +15,10 @@ func invalidParameter(format string, args ...any) error {
 	return &types.InvalidParameterException{Message: aws.String(fmt.Sprintf(format, args...))}
 }
 
+func accessDenied(format string, args ...any) error {
+	return &types.AccessDeniedException{Message: aws.String(fmt.Sprintf(format, args...))}
+}
+
 func clusterNotFound() error {
 	return &types.ClusterNotFoundException{Message: aws.String("Cluster not found.")}
 }

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/caller"
 	"github.com/malote/malote/service/ecs/taskdef"
 	"github.com/malote/malote/store"
 )
@@ -28,7 +30,24 @@ type instance struct {
 	VersionInfo  *types.VersionInfo `json:",omitempty"`
 	Tags         []types.Tag        `json:",omitempty"`
 	RegisteredAt time.Time
-	Version      int64
+	// Owner is the ARN of the user or role whose engine registered it. It alone is told of its
+	// tasks, and may say what became of them.
+	Owner   string
+	Version int64
+}
+
+// engineOf is the ARN that an instance's owner is known by.
+func engineOf(ctx context.Context) string {
+	p := caller.From(ctx).Principal
+	return cmp.Or(p.RoleARN, p.ARN)
+}
+
+// owned refuses who did not register the instance.
+func (i *instance) owned(ctx context.Context, sc scope) error {
+	if engine := engineOf(ctx); i.Owner != engine {
+		return accessDenied("%s is not authorized to act for container instance %s because another principal registered it", engine, sc.instanceARN(i.Cluster, i.ID))
+	}
+	return nil
 }
 
 // seen is when an instance's engine was last connected. It changes every minute,
@@ -129,13 +148,16 @@ func (s *Service) RegisterContainerInstance(ctx context.Context, in *ecs.Registe
 		if _, err := s.activeCluster(tx, sc, name); err != nil {
 			return err
 		}
-		next := &instance{ID: fresh, Cluster: name, Status: statusActive, RegisteredAt: s.now().UTC()}
+		next := &instance{ID: fresh, Cluster: name, Status: statusActive, RegisteredAt: s.now().UTC(), Owner: engineOf(ctx)}
 		if id != "" {
 			old, err := s.instance(tx, sc, name, id)
 			if err != nil {
 				return err
 			}
 			if old != nil {
+				if err := old.owned(ctx, sc); err != nil {
+					return err
+				}
 				next = copyOf(old)
 			}
 		}

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"strings"
@@ -100,6 +101,9 @@ func (s *Service) submit(ctx context.Context, action string, clusterRef *string,
 		t, err := s.findTask(tx, sc, cluster, id)
 		if err != nil || t == nil || *t.Task.LastStatus == "STOPPED" {
 			return err
+		}
+		if refusal, err := s.owned(ctx, tx, sc, t); err != nil || refusal != nil {
+			return cmp.Or(err, refusal)
 		}
 		return apply(tx, sc, copyOf(t))
 	})
