@@ -22,7 +22,36 @@ type Message struct {
 	Task        *Task        `json:",omitempty"`
 	Stop        *Stop        `json:",omitempty"`
 	Credentials *Credentials `json:",omitempty"` // fresh ones for a role of a running task
+	Execute     *Execute     `json:",omitempty"` // a command to run in a container
 	Synced      bool         `json:",omitempty"` // every task that should run has been sent
+}
+
+// Execute asks for a command in a running container, as root and with the container's
+// environment. The engine gets {Endpoint}/acs/sessions/{Session}, which answers with
+// ExecuteInputs, one JSON value a line, until the session ends, and posts ExecuteOutputs there.
+type Execute struct {
+	Session   string
+	TaskARN   string
+	Container string
+	Command   []string
+	TTY       bool
+	Endpoint  string `json:",omitempty"` // of the control plane that has the client; empty: that of the stream
+}
+
+// ExecuteInput is what a client has typed; nothing is a sign of life.
+type ExecuteInput struct {
+	Data []byte `json:",omitempty"`
+	EOF  bool   `json:",omitempty"` // of stdin
+	Cols uint   `json:",omitempty"` // of a terminal that has another size now
+	Rows uint   `json:",omitempty"`
+}
+
+// ExecuteOutput is what a command has written. The last one has Exit or Error.
+type ExecuteOutput struct {
+	Stdout []byte `json:",omitempty"`
+	Stderr []byte `json:",omitempty"` // never with a terminal
+	Exit   *int   `json:",omitempty"`
+	Error  string `json:",omitempty"` // why it could not be run
 }
 
 // Task is a task that should run on the engine's host.

@@ -64,7 +64,8 @@ type Request struct {
 	Operation string // "GetSecretValue"
 	SourceIP  netip.Addr
 	UserAgent string
-	Secure    bool // over TLS
+	Secure    bool   // over TLS
+	Host      string // and port, as the client knows us
 	Time      time.Time
 
 	// SourceARN is the resource on whose behalf a Service asks (aws:SourceArn): the task

@@ -110,6 +110,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		Services:    services,
 		Credentials: people,
 		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets), "/holdings": ecs.Holdings(tasks)},
+		Unsigned:    map[string]http.Handler{"/v1/data-channel": ecs.DataChannels(tasks)},
 		Now:         c.Now,
 		Log:         c.Log,
 	})

@@ -117,6 +117,8 @@ func (e *Engine) session(ctx context.Context) error {
 					t.give(nil, m.Credentials)
 				}
 			}
+		case m.Execute != nil:
+			e.running.Go(func() { e.execute(e.ctx, m.Execute) })
 		case m.Synced:
 			if err := e.Sweep(ctx, wanted); err != nil {
 				e.log.Warn("removing what belongs to no task", "err", err)

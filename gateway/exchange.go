@@ -127,6 +127,7 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 		Operation: e.operation,
 		UserAgent: clipped(e.r.UserAgent(), maxUserAgent),
 		Secure:    e.r.TLS != nil,
+		Host:      e.r.Host,
 		Time:      e.start,
 	}
 	if from, err := netip.ParseAddrPort(e.r.RemoteAddr); err == nil {

@@ -35,6 +35,9 @@ type Config struct {
 	// signature for any of Services. They find the caller in the context, may stream in
 	// both directions, and end when the context does.
 	Handlers map[string]http.Handler
+	// Unsigned serve what lies at and below a path for anybody, such as those who were given
+	// a token: they decide by themselves who may.
+	Unsigned map[string]http.Handler
 	// Regions that requests may be signed for; nil for any. The partition's services,
 	// IAM and STS, may always be asked in us-east-1.
 	Regions []string
@@ -59,7 +62,7 @@ type gateway struct {
 	byName   map[string]*service
 	byTarget map[string]*service // by the part of X-Amz-Target before the dot
 	byAPI    map[string]*service // by Version, of the Query services
-	paths    []string            // of Handlers, longest first
+	paths    []string            // of Handlers and Unsigned, longest first
 	verifier sigv4.Verifier
 	date     atomic.Pointer[date]
 }
@@ -95,11 +98,13 @@ func New(cfg Config) (http.Handler, error) {
 			g.byTarget[svc.model.Target] = svc
 		}
 	}
-	for path, h := range cfg.Handlers {
-		if !strings.HasPrefix(path, "/") || path == "/" || strings.HasSuffix(path, "/") || h == nil {
-			return nil, fmt.Errorf("gateway: no handler can be at %q", path)
+	for _, handlers := range []map[string]http.Handler{cfg.Handlers, cfg.Unsigned} {
+		for path, h := range handlers {
+			if !strings.HasPrefix(path, "/") || path == "/" || strings.HasSuffix(path, "/") || h == nil || slices.Contains(g.paths, path) {
+				return nil, fmt.Errorf("gateway: no handler can be at %q", path)
+			}
+			g.paths = append(g.paths, path)
 		}
-		g.paths = append(g.paths, path)
 	}
 	slices.SortFunc(g.paths, func(x, y string) int { return len(y) - len(x) })
 	return g, nil
@@ -121,7 +126,11 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		for _, prefix := range g.paths {
 			if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
-				e.handle(g.cfg.Handlers[prefix])
+				if h := g.cfg.Unsigned[prefix]; h != nil {
+					e.handleUnsigned(h)
+				} else {
+					e.handle(g.cfg.Handlers[prefix])
+				}
 				return
 			}
 		}

@@ -28,9 +28,22 @@ func (e *exchange) handle(h http.Handler) {
 	if !ok {
 		return
 	}
-	e.path = e.r.URL.Path
+	r := e.r.WithContext(ctx)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	e.pass(h, r)
+}
 
-	ctx, cancel := context.WithCancel(ctx)
+// handleUnsigned serves what decides by itself who may.
+func (e *exchange) handleUnsigned(h http.Handler) {
+	defer e.finish()
+	e.r.Body = http.MaxBytesReader(e.w, e.r.Body, e.g.cfg.MaxBody)
+	e.pass(h, e.r)
+}
+
+// pass gives a request to a handler, which may stream.
+func (e *exchange) pass(h http.Handler, r *http.Request) {
+	e.path = r.URL.Path
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	if closing, ok := ctx.Value(closingKey{}).(context.Context); ok {
 		defer context.AfterFunc(closing, cancel)()
@@ -41,9 +54,7 @@ func (e *exchange) handle(h http.Handler) {
 	_ = controller.SetReadDeadline(time.Time{})
 	_ = controller.SetWriteDeadline(time.Time{})
 
-	r := e.r.WithContext(ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	h.ServeHTTP(&statusWriter{ResponseWriter: e.w, status: &e.status}, r)
+	h.ServeHTTP(&statusWriter{ResponseWriter: e.w, status: &e.status}, r.WithContext(ctx))
 	if e.status == 0 {
 		e.status = http.StatusOK
 	}

@@ -227,7 +227,7 @@ func TestAgent(t *testing.T) {
 		described, err := tasks.DescribeContainerInstances(ctx, &ecs.DescribeContainerInstancesInput{ContainerInstances: list.ContainerInstanceArns})
 		return err == nil && described.ContainerInstances[0].AgentConnected
 	})
-	ran, err := tasks.RunTask(ctx, &ecs.RunTaskInput{TaskDefinition: aws.String("shop")})
+	ran, err := tasks.RunTask(ctx, &ecs.RunTaskInput{TaskDefinition: aws.String("shop"), EnableExecuteCommand: true})
 	if err != nil || len(ran.Tasks) != 1 {
 		t.Fatalf("RunTask = %+v, %v", ran, err)
 	}
@@ -265,6 +265,16 @@ func TestAgent(t *testing.T) {
 	}
 	for _, hit := range canaries.Bytes("docker inspect", inspected.Raw) {
 		t.Errorf("%s: a secret leaked", hit)
+	}
+
+	// ECS Exec, by the program's own client.
+	command := exec.CommandContext(ctx, filepath.Join(h.dir, "malote"), "exec-task", *task, "--container", "app", "--", "/app", "env", "PASSWORD", "then", "warn", "it's", "then", "exit", "3")
+	command.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+h.endpoint, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID="+hostAdminKey, "AWS_SECRET_ACCESS_KEY="+hostAdminSecret)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err = command.Run()
+	if command.ProcessState.ExitCode() != 3 || stdout.String() != "PASSWORD "+digest+"\n" || stderr.String() != "it's\n" {
+		t.Errorf("malote exec-task: %v\n%s%s", err, &stdout, &stderr)
 	}
 
 	runs := func(when string) {

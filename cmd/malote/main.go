@@ -24,19 +24,20 @@ type program struct {
 
 // commands is the command line: a struct per command, holding its flags.
 type commands struct {
-	Up      upCommand      `cmd:"" help:"Everything on this machine: control plane and engine."`
-	Server  serverCommand  `cmd:"" help:"The control plane alone."`
-	Agent   agentCommand   `cmd:"" help:"The engine alone, for a malote server elsewhere."`
-	Env     envCommand     `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
-	Run     runCommand     `cmd:"" help:"Run a task definition file here, now."`
-	Verify  verifyCommand  `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
-	Policy  policyCommand  `cmd:"" help:"Print the least that a task definition's two roles need."`
-	Secret  secretCommands `cmd:"" help:"Secrets: list, create, get, put, import, delete."`
-	Param   paramCommands  `cmd:"" help:"Parameters: list, get, put, delete."`
-	Stale   staleCommand   `cmd:"" help:"Which running tasks hold a secret that is no longer current?"`
-	Exec    execCommand    `cmd:"" help:"Run a command with secrets in its environment."`
-	Seal    sealCommands   `cmd:"" help:"The key that wraps the keyring."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Up       upCommand       `cmd:"" help:"Everything on this machine: control plane and engine."`
+	Server   serverCommand   `cmd:"" help:"The control plane alone."`
+	Agent    agentCommand    `cmd:"" help:"The engine alone, for a malote server elsewhere."`
+	Env      envCommand      `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
+	Run      runCommand      `cmd:"" help:"Run a task definition file here, now."`
+	Verify   verifyCommand   `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
+	Policy   policyCommand   `cmd:"" help:"Print the least that a task definition's two roles need."`
+	Secret   secretCommands  `cmd:"" help:"Secrets: list, create, get, put, import, delete."`
+	Param    paramCommands   `cmd:"" help:"Parameters: list, get, put, delete."`
+	Stale    staleCommand    `cmd:"" help:"Which running tasks hold a secret that is no longer current?"`
+	Exec     execCommand     `cmd:"" help:"Run a command with secrets in its environment."`
+	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
+	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(process(os.Stdout, os.Stderr)) }

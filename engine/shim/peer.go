@@ -141,3 +141,17 @@ func isContainerID(s string) bool {
 	}
 	return true
 }
+
+// InContainer reports whether a process of the host is in a container.
+func InContainer(pid int, container string) bool {
+	theirs, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return false
+	}
+	ours, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	got, ok := containerOf(string(theirs), string(ours))
+	return ok && got == container
+}

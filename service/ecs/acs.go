@@ -32,7 +32,8 @@ const (
 	maxNews      = 1 << 20
 )
 
-// Stream serves what package acs describes: GET …/acs, POST …/acs/health and …/acs/secrets.
+// Stream serves what package acs describes: GET …/acs, POST …/acs/health and …/acs/secrets, and
+// …/acs/sessions.
 // The gateway has verified who asks; ecs:Poll and ecs:StartTelemetrySession on the container
 // instance decide what is told. A stream ends with its request's context.
 func Stream(s *Service) http.Handler {
@@ -47,6 +48,8 @@ func Stream(s *Service) http.Handler {
 			if err = s.secrets(r); err == nil {
 				w.WriteHeader(http.StatusNoContent)
 			}
+		case strings.Contains(path, "/acs/sessions/") && (r.Method == http.MethodGet || r.Method == http.MethodPost):
+			err = s.serveSession(w, r)
 		case strings.HasSuffix(path, "/acs") && r.Method == http.MethodGet:
 			err = s.poll(w, r)
 		default:
@@ -276,6 +279,7 @@ type stream struct {
 	w           *http.ResponseController
 	seen        time.Time
 	told        map[string]*told // by task id
+	heard       map[string]bool  // sessions
 	retry       bool             // something could not be told yet
 	synced      bool
 }
@@ -291,7 +295,11 @@ var errGone = errors.New("the container instance was deregistered")
 
 func (st *stream) run(ctx context.Context) error {
 	nudges := st.s.store.Watch(ctx, st.sc.prefix("placement", st.cluster, st.id))
+	commands := st.s.store.Watch(ctx, st.sc.prefix("execution", st.cluster, st.id))
 	if err := st.sync(ctx); err != nil {
+		return err
+	}
+	if err := st.executions(ctx); err != nil {
 		return err
 	}
 	tick := time.NewTicker(st.s.heartbeat)
@@ -305,6 +313,13 @@ func (st *stream) run(ctx context.Context) error {
 				return errors.New("the store's watch ended")
 			}
 			if err := st.sync(ctx); err != nil {
+				return err
+			}
+		case _, ok := <-commands:
+			if !ok {
+				return errors.New("the store's watch ended")
+			}
+			if err := st.executions(ctx); err != nil {
 				return err
 			}
 		case <-tick.C:

@@ -51,7 +51,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	if err := (&settings{
 		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries), volumes: len(in.VolumeConfigurations),
 		lattice: len(in.VpcLatticeConfigurations), gateways: len(in.GatewayConnectors), connect: in.ServiceConnectConfiguration,
-		monitoring: in.Monitoring, controller: in.DeploymentController, rebalancing: in.AvailabilityZoneRebalancing, exec: in.EnableExecuteCommand,
+		monitoring: in.Monitoring, controller: in.DeploymentController, rebalancing: in.AvailabilityZoneRebalancing,
 	}).validate(); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (s *Service) newService(ctx context.Context, r serviceRef, in *ecs.CreateSe
 	}
 	sum := sha256.Sum256(text)
 	v := &service{
-		Name: r.name, Cluster: r.cluster, Status: statusActive, Strategy: in.SchedulingStrategy, ManagedTags: in.EnableECSManagedTags,
+		Name: r.name, Cluster: r.cluster, Status: statusActive, Strategy: in.SchedulingStrategy, ManagedTags: in.EnableECSManagedTags, Exec: in.EnableExecuteCommand,
 		Tags: in.Tags, CreatedAt: s.now().UTC(), CreatedBy: caller.From(ctx).Principal.ARN, Request: hex.EncodeToString(sum[:]),
 	}
 	switch v.Strategy {

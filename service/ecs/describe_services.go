@@ -185,7 +185,7 @@ func (s *Service) describeService(tx store.Tx, sc scope, v *service, tags bool) 
 		Deployments: []types.Deployment{}, Events: append([]types.ServiceEvent{}, kept.Events...),
 		LoadBalancers: []types.LoadBalancer{}, ServiceRegistries: []types.ServiceRegistry{},
 		PlacementConstraints: append([]types.PlacementConstraint{}, v.Constraints...), PlacementStrategy: append([]types.PlacementStrategy{}, v.Placement...),
-		PropagateTags: v.Propagate, EnableECSManagedTags: v.ManagedTags, HealthCheckGracePeriodSeconds: v.GracePeriod,
+		PropagateTags: v.Propagate, EnableECSManagedTags: v.ManagedTags, EnableExecuteCommand: v.Exec, HealthCheckGracePeriodSeconds: v.GracePeriod,
 		AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingDisabled, ResourceManagementType: types.ResourceManagementTypeCustomer,
 		CreatedAt: aws.Time(v.CreatedAt), CreatedBy: aws.String(v.CreatedBy), Tags: []types.Tag{},
 	}

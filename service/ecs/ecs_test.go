@@ -587,7 +587,6 @@ func TestRunTaskRefusals(t *testing.T) {
 		{"long", "web", ecs.RunTaskInput{Overrides: override(types.ContainerOverride{Environment: pair("A", strings.Repeat("x", 8192))})}, "InvalidParameterException: Container Overrides length must be at most 8192"},
 		{"memory", "web", ecs.RunTaskInput{Overrides: override(types.ContainerOverride{Memory: aws.Int32(32)})}, "InvalidParameterException: Invalid setting for container 'app'."},
 		{"environment files", "web", ecs.RunTaskInput{Overrides: override(types.ContainerOverride{EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("v")}}})}, "InvalidParameterException: malote does not support 'overrides.containerOverrides.environmentFiles'."},
-		{"exec", "web", ecs.RunTaskInput{EnableExecuteCommand: true}, "InvalidParameterException: malote does not support 'enableExecuteCommand'."},
 		{"network for a bridge", "web", ecs.RunTaskInput{NetworkConfiguration: network}, "InvalidParameterException: Network Configuration is not valid for the given networkMode of this task definition."},
 		{"no network", "vpc", ecs.RunTaskInput{}, "InvalidParameterException: Network Configuration must be provided when networkMode 'awsvpc' is specified."},
 		{"launch type", "web", ecs.RunTaskInput{LaunchType: "FARGATE"}, "InvalidParameterException: Task definition does not support launch_type FARGATE."},

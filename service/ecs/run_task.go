@@ -43,6 +43,7 @@ type launch struct {
 	service    string // that the tasks are of, and its rollout
 	rollout    string
 	pins       []acs.Held // see rollout
+	exec       bool
 	demand     *demand
 }
 
@@ -321,7 +322,7 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 		return nil, clientError("TaskDefinition is inactive")
 	}
 
-	l := &launch{cluster: cluster, definition: d, overrides: r.overrides, network: r.network}
+	l := &launch{cluster: cluster, definition: d, overrides: r.overrides, network: r.network, exec: r.exec}
 	if err := s.prepareRoles(ctx, l); err != nil {
 		return nil, err
 	}
@@ -332,8 +333,6 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 		return nil, err
 	}
 	switch {
-	case r.exec:
-		return nil, unsupported("enableExecuteCommand")
 	case len(r.volumes) > 0:
 		return nil, unsupported("volumeConfigurations")
 	case aws.ToString(r.reference) != "":
@@ -521,7 +520,8 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 			LastStatus: aws.String("PENDING"), DesiredStatus: aws.String("RUNNING"), CreatedAt: &now,
 			Cpu: d.Cpu, Memory: d.Memory,
 			Group: aws.String(l.group), LaunchType: l.launchType, HealthStatus: types.HealthStatusUnknown,
-			Overrides: &types.TaskOverride{}, Tags: append([]types.Tag{}, l.tags...),
+			EnableExecuteCommand: l.exec,
+			Overrides:            &types.TaskOverride{}, Tags: append([]types.Tag{}, l.tags...),
 			Attachments: []types.Attachment{}, Attributes: []types.Attribute{},
 		},
 	}
@@ -554,6 +554,9 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 		t.Task.Attachments = append(t.Task.Attachments, attachment(l.network.AwsvpcConfiguration))
 	}
 	t.Task.Containers = containers(sc, t, d, l.overrides)
+	for i := range t.Task.Containers {
+		t.manage(&t.Task.Containers[i], now)
+	}
 	if err := s.putTask(tx, sc, t); err != nil {
 		return nil, err
 	}

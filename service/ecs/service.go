@@ -82,6 +82,9 @@ type Service struct {
 	wakes              *store.Table[wake]
 	accountSettings    *store.Table[accountSetting]
 	followers          *store.Table[follower]
+	executions         *store.Table[execution]
+
+	sessions sessions
 }
 
 // New returns a service over what c names.
@@ -111,6 +114,7 @@ func New(c Config) *Service {
 		wakes:              store.NewTable[wake]("service's wake"),
 		accountSettings:    store.NewTable[accountSetting]("account setting"),
 		followers:          store.NewTable[follower]("service that follows its secrets"),
+		executions:         store.NewTable[execution]("session"),
 	}
 }
 

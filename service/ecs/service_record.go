@@ -30,6 +30,7 @@ type service struct {
 	Placement     []types.PlacementStrategy   `json:",omitempty"`
 	Propagate     types.PropagateTags
 	ManagedTags   bool   `json:",omitempty"`
+	Exec          bool   `json:",omitempty"` // enableExecuteCommand of its tasks
 	GracePeriod   *int32 `json:",omitempty"`
 	Tags          []types.Tag
 	CreatedAt     time.Time

@@ -22,7 +22,6 @@ type settings struct {
 	monitoring                                            *types.MonitoringConfiguration
 	controller                                            *types.DeploymentController
 	rebalancing                                           types.AvailabilityZoneRebalancing
-	exec                                                  bool
 }
 
 func (x *settings) validate() error {
@@ -45,8 +44,6 @@ func (x *settings) validate() error {
 		return unsupported("monitoring")
 	case x.rebalancing == types.AvailabilityZoneRebalancingEnabled:
 		return unsupported("availabilityZoneRebalancing: ENABLED")
-	case x.exec:
-		return unsupported("enableExecuteCommand")
 	}
 	return nil
 }

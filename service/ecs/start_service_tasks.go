@@ -23,7 +23,7 @@ func (p *pass) launch() (*launch, error) {
 	}
 	l := &launch{
 		cluster: v.Cluster, definition: d, launchType: r.LaunchType, network: r.Network, platform: r.Platform,
-		group: v.group(), startedBy: deploymentID(o.ID), service: v.Name, rollout: o.ID, pins: o.Pins,
+		group: v.group(), startedBy: deploymentID(o.ID), service: v.Name, rollout: o.ID, pins: o.Pins, exec: v.Exec,
 	}
 	switch v.Propagate {
 	case types.PropagateTagsTaskDefinition:

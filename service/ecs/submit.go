@@ -5,6 +5,7 @@ import (
 	"context"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -29,7 +30,7 @@ func (s *Service) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskS
 	err := s.submit(ctx, "ecs:SubmitTaskStateChange", in.Cluster, aws.ToString(in.Task), func(tx store.Tx, sc scope, t *task) error {
 		for i := range in.Containers {
 			c := &in.Containers[i]
-			t.report(aws.ToString(c.ContainerName), aws.ToString(c.Status), c.ExitCode, c.Reason, c.RuntimeId, c.ImageDigest, c.NetworkBindings)
+			t.report(s.now().UTC(), aws.ToString(c.ContainerName), aws.ToString(c.Status), c.ExitCode, c.Reason, c.RuntimeId, c.ImageDigest, c.NetworkBindings)
 		}
 		if t.Task.PullStartedAt == nil {
 			t.Task.PullStartedAt = utc(in.PullStartedAt)
@@ -66,7 +67,7 @@ func (s *Service) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskS
 // SubmitContainerStateChange is how an engine tells what became of one container.
 func (s *Service) SubmitContainerStateChange(ctx context.Context, in *ecs.SubmitContainerStateChangeInput) (*ecs.SubmitContainerStateChangeOutput, error) {
 	err := s.submit(ctx, "ecs:SubmitContainerStateChange", in.Cluster, aws.ToString(in.Task), func(tx store.Tx, sc scope, t *task) error {
-		t.report(aws.ToString(in.ContainerName), aws.ToString(in.Status), in.ExitCode, in.Reason, in.RuntimeId, nil, in.NetworkBindings)
+		t.report(s.now().UTC(), aws.ToString(in.ContainerName), aws.ToString(in.Status), in.ExitCode, in.Reason, in.RuntimeId, nil, in.NetworkBindings)
 		return s.putTask(tx, sc, t)
 	})
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *Service) submit(ctx context.Context, action string, clusterRef *string,
 }
 
 // report records what an engine says of a container. What it leaves out stays.
-func (t *task) report(name, status string, exitCode *int32, reason, runtimeID, digest *string, bindings []types.NetworkBinding) {
+func (t *task) report(now time.Time, name, status string, exitCode *int32, reason, runtimeID, digest *string, bindings []types.NetworkBinding) {
 	for i := range t.Task.Containers {
 		c := &t.Task.Containers[i]
 		if aws.ToString(c.Name) != name {
@@ -118,6 +119,7 @@ func (t *task) report(name, status string, exitCode *int32, reason, runtimeID, d
 		}
 		if status = strings.ToUpper(status); rank(status) > rank(aws.ToString(c.LastStatus)) {
 			c.LastStatus = aws.String(status)
+			t.manage(c, now)
 		}
 		if exitCode != nil {
 			c.ExitCode = exitCode

@@ -44,7 +44,6 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries), volumes: len(in.VolumeConfigurations),
 		lattice: len(in.VpcLatticeConfigurations), gateways: len(in.GatewayConnectors), connect: in.ServiceConnectConfiguration,
 		monitoring: in.Monitoring, controller: in.DeploymentController, rebalancing: in.AvailabilityZoneRebalancing,
-		exec: aws.ToBool(in.EnableExecuteCommand),
 	}).validate(); err != nil {
 		return nil, err
 	}
@@ -68,6 +67,9 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 				return invalidParameter("The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again")
 			}
 			v.Desired = *in.DesiredCount
+		}
+		if in.EnableExecuteCommand != nil {
+			v.Exec = *in.EnableExecuteCommand // of tasks that are started from now on
 		}
 		if in.EnableECSManagedTags != nil {
 			v.ManagedTags = *in.EnableECSManagedTags

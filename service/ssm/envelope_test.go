@@ -65,7 +65,8 @@ func FuzzEnvelope(f *testing.F) {
 			}
 			return
 		}
-		if value, err := m.open(key, testContext); err == nil && !bytes.Equal(b, original) {
+		// Another process of the fuzzer has made another original of the same value.
+		if value, err := m.open(key, testContext); err == nil && string(value) != "value" {
 			t.Errorf("%x opens to %q", b, value)
 		}
 	})
