@@ -90,11 +90,13 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rotation functions: %w", err), people.Close())
 	}
+	holders := new(holders)
 	secrets := secretsmanager.New(secretsmanager.Config{
-		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Audit: c.Audit, Now: c.Now, Log: c.Log,
+		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Tasks: holders, Audit: c.Audit, Now: c.Now, Log: c.Log,
 	})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Versions: versions{secrets, parameters}, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
+	holders.tasks = tasks
 
 	services := []gateway.Service{
 		{Name: "secretsmanager", Impl: secrets},

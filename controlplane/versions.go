@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/malote/malote/service/ecs"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
 )
@@ -42,4 +43,25 @@ func (v versions) Current(ctx context.Context, arn, selector string) (string, er
 		return ssm.Current(ctx, v.parameters, arn, selector)
 	}
 	return secretsmanager.Current(ctx, v.secrets, arn, selector)
+}
+
+// holders answers Secrets Manager which tasks hold a secret.
+type holders struct{ tasks *ecs.Service }
+
+func (h *holders) Holding(ctx context.Context, arns []string) ([]secretsmanager.Holder, error) {
+	tasks, err := ecs.Holders(ctx, h.tasks, arns)
+	if err != nil {
+		return nil, err
+	}
+	var out []secretsmanager.Holder
+	for _, t := range tasks {
+		seen := map[string]bool{}
+		for _, held := range t.Secrets {
+			if version := held.Version; !seen[version] {
+				seen[version] = true
+				out = append(out, secretsmanager.Holder{TaskARN: t.TaskARN, VersionID: version})
+			}
+		}
+	}
+	return out, nil
 }

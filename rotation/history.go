@@ -21,7 +21,7 @@ type Run struct {
 	Ended     time.Time `json:",omitzero"`
 	Outcome   string    // InProgress, Waiting, Succeeded, Failed or Cancelled
 	Reason    string    `json:",omitempty"`
-	Again     time.Time `json:",omitzero"` // the next attempt of one that is Waiting
+	Again     time.Time `json:",omitzero"` // when one that is Waiting, for its next attempt or for tasks, is looked at
 	Steps     []Step
 }
 

@@ -12,17 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/acs"
+	"github.com/malote/malote/internal/ourtags"
 	"github.com/malote/malote/store"
-)
-
-// Tags of a service by which it asks for what ECS does not do. ECS keeps them and thinks
-// nothing of them.
-const (
-	tagOnChange = "malote:on-secret-change" // off, alert, redeploy
-	tagPin      = "malote:pin-secrets"      // off, deployment
-	tagsOfOurs  = "malote:"
-
-	off, alert, redeploy, byDeployment = "off", "alert", "redeploy", "deployment"
 )
 
 const (
@@ -42,21 +33,14 @@ func tagValue(tags []types.Tag, key string) string {
 			return aws.ToString(t.Value)
 		}
 	}
-	return off
+	return ourtags.Off
 }
 
 // validateServiceTags refuses tags that ask malote for what it does not know.
 func validateServiceTags(tags []types.Tag) error {
-	may := map[string][]string{tagOnChange: {off, alert, redeploy}, tagPin: {off, byDeployment}}
 	for _, t := range tags {
-		key, value := aws.ToString(t.Key), aws.ToString(t.Value)
-		values, known := may[key]
-		switch {
-		case !strings.HasPrefix(key, tagsOfOurs):
-		case !known:
-			return invalidParameter("The tag key '%s' is not known to malote. A service can have %s and %s.", key, tagOnChange, tagPin)
-		case !slices.Contains(values, value):
-			return invalidParameter("The value '%s' of the tag '%s' is not supported. It can be %s.", value, key, strings.Join(values, ", "))
+		if err := ourtags.Check(aws.ToString(t.Key), aws.ToString(t.Value)); err != nil {
+			return invalidParameter("The service's tags are not valid: %v.", err)
 		}
 	}
 	return nil
@@ -75,7 +59,7 @@ func (s *Service) followSecrets(tx store.Tx, sc scope, v *service) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	switch should := v.Status == statusActive && tagValue(v.Tags, tagOnChange) != off; {
+	switch should := v.Status == statusActive && tagValue(v.Tags, ourtags.OnSecretChange) != ourtags.Off; {
 	case should == is:
 		return nil
 	case should:
@@ -171,9 +155,9 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 		if err := f.compare(ctx, &known); err != nil {
 			return false, err
 		}
-		switch mode := tagValue(f.v.Tags, tagOnChange); {
+		switch mode := tagValue(f.v.Tags, ourtags.OnSecretChange); {
 		case len(f.stale) == 0:
-		case mode == alert:
+		case mode == ourtags.Alert:
 			err = s.alert(ctx, f)
 		case f.v.primary().State != types.DeploymentRolloutStateCompleted, covers(f.v.Refused, f.current):
 			// It failed, or was tried and rolled back: that is for people.
@@ -257,7 +241,7 @@ func versionsText(versions []acs.Held) string {
 func (s *Service) unchanged(tx store.Tx, f *following) (*service, error) {
 	v, err := s.findService(tx, f.sc, f.v.Cluster, f.v.Name)
 	if err != nil || v == nil || v.Status != statusActive || v.primary().ID != f.v.primary().ID ||
-		v.primary().State != f.v.primary().State || tagValue(v.Tags, tagOnChange) != tagValue(f.v.Tags, tagOnChange) {
+		v.primary().State != f.v.primary().State || tagValue(v.Tags, ourtags.OnSecretChange) != tagValue(f.v.Tags, ourtags.OnSecretChange) {
 		return nil, err
 	}
 	return copyOf(v), nil
@@ -315,7 +299,7 @@ func (s *Service) pinRollout(tx store.Tx, sc scope, t *task) error {
 		return nil
 	}
 	v, err := s.findService(tx, sc, t.Cluster, t.Service)
-	if err != nil || v == nil || tagValue(v.Tags, tagPin) != byDeployment || v.primary().ID != t.Rollout || v.primary().Pins != nil {
+	if err != nil || v == nil || tagValue(v.Tags, ourtags.PinSecrets) != ourtags.Deployment || v.primary().ID != t.Rollout || v.primary().Pins != nil {
 		return err
 	}
 	v = copyOf(v)
@@ -330,7 +314,7 @@ func (s *Service) pinRollout(tx store.Tx, sc scope, t *task) error {
 // other until it is known what that was given.
 func (p *pass) unpinned(l *launch) int {
 	o := p.v.primary()
-	if tagValue(p.v.Tags, tagPin) != byDeployment || o.Pins != nil || !hasSecrets(&l.definition.Definition) {
+	if tagValue(p.v.Tags, ourtags.PinSecrets) != ourtags.Deployment || o.Pins != nil || !hasSecrets(&l.definition.Definition) {
 		return startsAtOnce
 	}
 	for _, t := range p.records {

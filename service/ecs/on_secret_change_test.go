@@ -289,9 +289,9 @@ func TestTagsOfServices(t *testing.T) {
 	t.Parallel()
 	v := newVault(t)
 	for _, c := range []struct{ key, value, want string }{
-		{"malote:on-secret-change", "refresh", "The value 'refresh' of the tag 'malote:on-secret-change' is not supported. It can be off, alert, redeploy."},
-		{"malote:pin-secrets", "", "The value '' of the tag 'malote:pin-secrets' is not supported. It can be off, deployment."},
-		{"malote:on-change", "alert", "The tag key 'malote:on-change' is not known to malote. A service can have malote:on-secret-change and malote:pin-secrets."},
+		{"malote:on-secret-change", "refresh", "The service's tags are not valid: the value 'refresh' of the tag 'malote:on-secret-change' is not supported. It can be off, alert, redeploy."},
+		{"malote:pin-secrets", "", "The service's tags are not valid: the value '' of the tag 'malote:pin-secrets' is not supported. It can be off, deployment."},
+		{"malote:on-change", "alert", "The service's tags are not valid: the tag key 'malote:on-change' is not known to malote. There are malote:on-secret-change and malote:pin-secrets of a service, and malote:wait-for-tasks of a secret."},
 	} {
 		tags := []types.Tag{{Key: &c.key, Value: &c.value}}
 		_, err := v.client.CreateService(t.Context(), &ecs.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0), Tags: tags})

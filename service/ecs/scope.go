@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/store"
 )
 
 // scope is the account and region that a request is about.
@@ -27,6 +28,29 @@ func scopeOf(ctx context.Context) scope {
 // key is ecs/ACCOUNT/REGION/KIND/ID…
 func (sc scope) key(kind string, id ...string) string {
 	return "ecs/" + sc.account + "/" + sc.region + "/" + kind + "/" + strings.Join(id, "/")
+}
+
+// allScopes returns those that have anything of ECS.
+func allScopes(tx store.Tx) ([]scope, error) {
+	const root = "ecs/"
+	var found []scope
+	for after := ""; ; {
+		next := ""
+		for e, err := range tx.Scan(root, after) {
+			if err != nil {
+				return nil, err
+			}
+			next = e.Key
+			break
+		}
+		parts := strings.SplitN(strings.TrimPrefix(next, root), "/", 3)
+		if len(parts) != 3 {
+			return found, nil
+		}
+		sc := scope{parts[0], parts[1]}
+		found = append(found, sc)
+		after = root + sc.account + "/" + sc.region + "0" // "0" follows "/"
+	}
 }
 
 // prefix is the key of all of kind below id.

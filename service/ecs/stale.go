@@ -120,3 +120,38 @@ func (c *currentVersions) of(ctx context.Context, h acs.Held) (string, error) {
 	c.known[key] = version
 	return version, nil
 }
+
+// Holders tells which tasks that have not stopped, of any account and region, were given a
+// version of one of the secrets or parameters.
+func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings, error) {
+	var out []acs.TaskHoldings
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		out = nil
+		scopes, err := allScopes(tx)
+		if err != nil {
+			return err
+		}
+		for _, sc := range scopes {
+			for row, err := range s.tasks.Scan(tx, sc.prefix("task"), "") {
+				if err != nil {
+					return err
+				}
+				t := row.Value
+				if *t.Task.LastStatus == "STOPPED" {
+					continue
+				}
+				h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group)}
+				for _, held := range t.Held {
+					if slices.Contains(arns, held.ARN) {
+						h.Secrets = append(h.Secrets, acs.Holding{Held: held})
+					}
+				}
+				if len(h.Secrets) > 0 {
+					out = append(out, h)
+				}
+			}
+		}
+		return nil
+	})
+	return out, err
+}

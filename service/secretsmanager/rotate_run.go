@@ -34,8 +34,16 @@ func (s *Service) work(ctx context.Context, j *job) error {
 		}
 	}
 	for _, name := range steps[min(j.step, len(steps)):] {
+		if name == rotation.SetSecret {
+			if waits, err := s.waits(ctx, j); err != nil {
+				return s.release(ctx, j, err)
+			} else if waits {
+				return nil
+			}
+		}
 		err := s.workOn(ctx, j, func(tx store.Tx, x *secret, h *history, now time.Time) error {
 			r := h.last()
+			r.WaitsSince, r.WaitsFor = time.Time{}, ""
 			r.Steps = append(r.Steps, step{Step: name, Attempt: r.Attempt, Started: now})
 			r.Steps = r.Steps[max(0, len(r.Steps)-maxSteps):]
 			return s.keepRun(tx, x, h, now.Add(lease))

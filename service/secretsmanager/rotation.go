@@ -131,6 +131,9 @@ type run struct {
 	Attempt   int       // from 1
 	Claim     string    `json:",omitempty"` // of the control plane that works on it
 	Steps     []step    `json:",omitempty"`
+	// WaitsSince is since when setSecret waits for tasks; WaitsFor says for which.
+	WaitsSince time.Time `json:",omitzero"`
+	WaitsFor   string    `json:",omitempty"`
 }
 
 // step is one call of the function.

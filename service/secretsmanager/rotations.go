@@ -84,6 +84,9 @@ func (r *run) told(x *secret) rotation.Run {
 		if r.Claim == "" && r.Attempt > 1 {
 			t.Outcome, t.Again = "Waiting", x.Rotation.At
 		}
+		if r.Claim == "" && r.WaitsFor != "" {
+			t.Outcome, t.Reason, t.Again = "Waiting", r.WaitsFor, x.Rotation.At
+		}
 	}
 	for _, st := range r.Steps {
 		told := rotation.Step{Step: st.Step, Attempt: st.Attempt, Started: st.Started, Ended: st.Ended, Outcome: st.Outcome, Reason: st.Reason}

@@ -57,6 +57,7 @@ type Config struct {
 	// Principals knows whom resource policies name. Nil means that whoever they name exists.
 	Principals attached.Principals
 	Functions  Functions        // that rotate secrets; nil for none
+	Tasks      Tasks            // that rotations may have to wait for; nil: there are none
 	Audit      audit.Log        // of rotations; what is asked for authz records; nil for none
 	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger     // nil means slog.Default
@@ -77,6 +78,7 @@ type Service struct {
 	reads     reads
 
 	functions Functions
+	tasks     Tasks
 	audit     audit.Log
 	wake      chan struct{} // the scheduler, see RunRotations
 }
@@ -94,6 +96,7 @@ func New(c Config) *Service {
 		values:     store.NewTable[value]("secret value"),
 		histories:  store.NewTable[history]("rotations"),
 		functions:  c.Functions,
+		tasks:      c.Tasks,
 		audit:      c.Audit,
 		wake:       make(chan struct{}, 1),
 	}

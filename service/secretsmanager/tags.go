@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
+	"github.com/malote/malote/internal/ourtags"
 	"github.com/malote/malote/store"
 )
 
@@ -108,6 +109,9 @@ func addTags(old []tag, more []types.Tag) ([]tag, error) {
 			return nil, invalidParameter("Tag keys can't start with aws:, which is reserved.")
 		case seen[name]:
 			return nil, invalidParameter("You can't provide the tag key %s more than once.", name)
+		}
+		if err := ourtags.Check(name, value); err != nil {
+			return nil, invalidParameter("The secret's tags are not valid: %v.", err)
 		}
 		seen[name] = true
 		if i := slices.IndexFunc(tags, func(t tag) bool { return t.Key == name }); i >= 0 {
