@@ -2,17 +2,21 @@ package engine_test
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine"
 	"github.com/malote/malote/engine/enginetest"
 	"github.com/malote/malote/malotetest"
@@ -28,9 +32,9 @@ type cluster struct {
 	stop func() // the engine, leaving its tasks
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, with ...malotetest.Option) *cluster {
 	w := newWorld(t)
-	sys := malotetest.New(t)
+	sys := malotetest.New(t, with...)
 	c := &cluster{world: w, sys: sys, ecs: ecs.NewFromConfig(sys.Config())}
 	w.config.AWS = sys.Config()
 	w.config.Now = sys.Clock.Now
@@ -86,6 +90,47 @@ func (c *cluster) secret(name string) (arn, value string) {
 		c.t.Fatal(err)
 	}
 	return *out.ARN, value
+}
+
+// ask gets what malote answers beyond AWS's operations.
+func (c *cluster) ask(service, path string, out any) {
+	c.t.Helper()
+	cfg := c.sys.Config()
+	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.sys.Endpoint()+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	keys, err := cfg.Credentials.Retrieve(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	if err := v4.NewSigner().SignHTTP(c.t.Context(), keys, request, empty, service, cfg.Region, time.Now()); err != nil {
+		c.t.Fatal(err)
+	}
+	response, err := cfg.HTTPClient.Do(request)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(out); err != nil || response.StatusCode != http.StatusOK {
+		c.t.Fatalf("GET %s: %s, %v", path, response.Status, err)
+	}
+}
+
+// stale is what running tasks hold and is not the current version.
+func (c *cluster) stale() (stale []acs.Holding) {
+	c.t.Helper()
+	var all acs.Holdings
+	c.ask("ecs", "/holdings", &all)
+	for _, task := range all.Tasks {
+		for _, h := range task.Secrets {
+			if h.Stale {
+				stale = append(stale, h)
+			}
+		}
+	}
+	return stale
 }
 
 // runTask registers a task definition and runs it.

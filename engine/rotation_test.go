@@ -2,8 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -100,28 +97,8 @@ func (r *rotating) rotate(name, function string) (failed string) {
 // history is what malote secret rotation shows.
 func (r *rotating) history(name string) *rotation.History {
 	r.t.Helper()
-	cfg := r.sys.Config()
-	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.sys.Endpoint()+"/rotations?SecretId="+url.QueryEscape(name), nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	keys, err := cfg.Credentials.Retrieve(r.t.Context())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	if err := v4.NewSigner().SignHTTP(r.t.Context(), keys, request, empty, "secretsmanager", cfg.Region, time.Now()); err != nil {
-		r.t.Fatal(err)
-	}
-	response, err := cfg.HTTPClient.Do(request)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer response.Body.Close()
 	h := new(rotation.History)
-	if err := json.NewDecoder(response.Body).Decode(h); err != nil || response.StatusCode != http.StatusOK {
-		r.t.Fatalf("GET /rotations: %s, %v", response.Status, err)
-	}
+	r.ask("secretsmanager", "/rotations?SecretId="+url.QueryEscape(name), h)
 	return h
 }
 

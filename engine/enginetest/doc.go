@@ -28,7 +28,8 @@
 //	cat PATH               its content on stdout
 //	sum PATH               print "PATH sha256 length mode"
 //	wait PATH              wait for a file, 30 seconds at most
-//	serve ADDRESS          HTTP until SIGTERM: /env/NAME answers the value's hash, / answers "ok"
+//	serve ADDRESS          HTTP until SIGTERM: /env/NAME answers the value's hash, / answers "ok",
+//	                       /login logs in at the Redis of $REDIS as $USERNAME with $PASSWORD; after SIGTERM it serves for $LINGER more
 //	get URL                HTTP GET; print the status code and the body
 //	fetch URL N            wait until GET answers status N, 30 seconds at most
 //	socket PATH            speak malote-init's protocol to a socket; print "refused" or "received N"

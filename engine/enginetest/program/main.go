@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -229,6 +230,11 @@ func sum(path string) error {
 func serve(address string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/login", func(w http.ResponseWriter, _ *http.Request) {
+		if err := login(os.Getenv("REDIS"), os.Getenv("USERNAME"), os.Getenv("PASSWORD")); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
 	mux.HandleFunc("/env/{name}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, hash([]byte(os.Getenv(r.PathValue("name")))))
 	})
@@ -245,8 +251,37 @@ func serve(address string) error {
 	case err := <-failed:
 		return err
 	case <-term:
-		return nil
 	}
+	if linger := os.Getenv("LINGER"); linger != "" { // as behind a load balancer that goes on for a while
+		d, err := time.ParseDuration(linger)
+		if err != nil {
+			return err
+		}
+		time.Sleep(d)
+	}
+	return nil
+}
+
+// login asks Redis for a PONG as a user.
+func login(address, user, password string) error {
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprintf(conn, "*3\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n*1\r\n$4\r\nPING\r\n", len(user), user, len(password), password)
+	answers := bufio.NewReader(conn)
+	for _, want := range []string{"+OK", "+PONG"} {
+		line, err := answers.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if line = strings.TrimSpace(line); line != want {
+			return fmt.Errorf("redis: %s", line)
+		}
+	}
+	return nil
 }
 
 func get(url string) (int, string, error) {
