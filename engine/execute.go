@@ -15,6 +15,7 @@ import (
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 // hangUp is how long a command has to end after its client has gone, before it is killed.
@@ -145,7 +146,7 @@ func (e *Engine) endCommand(run *docker.Exec, container string) {
 // hasEndpoint reports whether a container gets its environment from the shim.
 func (t *task) hasEndpoint(container string) bool {
 	for _, def := range t.defs {
-		if aws.ToString(def.Name) == container && def.DockerLabels[labelSecrets] == dockerEnv {
+		if aws.ToString(def.Name) == container && def.DockerLabels[ourlabels.Secrets] == ourlabels.DockerEnv {
 			return false
 		}
 	}

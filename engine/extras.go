@@ -16,6 +16,7 @@ import (
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/metadata"
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 // extras are what serves containers besides Docker and the shim.
@@ -176,7 +177,7 @@ func (t *task) environment(def types.ContainerDefinition) []string {
 	if u := t.engine.ContainerEndpoint; u != "" {
 		env = append(env, "AWS_ENDPOINT_URL="+u)
 	}
-	if also := def.DockerLabels[labelEndpoint]; also != "" {
+	if also := def.DockerLabels[ourlabels.Endpoint]; also != "" {
 		// The last one counts.
 		for _, e := range slices.Backward(env) {
 			if u, ok := strings.CutPrefix(e, "AWS_ENDPOINT_URL="); ok {

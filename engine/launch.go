@@ -12,6 +12,7 @@ import (
 
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 const (
@@ -217,8 +218,8 @@ func (t *task) create(i int) (id string, err error) {
 		return "", named(err, "CannotCreateContainerError")
 	}
 	if len(s.secrets) > 0 {
-		if def.DockerLabels[labelSecrets] == dockerEnv {
-			t.log.Warn("secrets go through Docker's Env, as the label "+labelSecrets+" asks: docker inspect shows them", "container", name)
+		if def.DockerLabels[ourlabels.Secrets] == ourlabels.DockerEnv {
+			t.log.Warn("secrets go through Docker's Env, as the label "+ourlabels.Secrets+" asks: docker inspect shows them", "container", name)
 		} else {
 			// Checked here as well as in specify: the payload must not be opened for
 			// an environment that no process can have.

@@ -94,19 +94,20 @@ func (r *record) remove(t *task) {
 	}
 }
 
-// version is the one that a container was given of a secret, or empty.
-func (r *record) version(container, name string) string {
+// given is the version of each secret that a container was given. It is not found when the
+// container was made by nobody yet, or by this engine.
+func (r *record) given(container string) (versions map[string]string, found bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.found {
-		return ""
+		return nil, false
 	}
 	for _, c := range r.Containers {
 		if c.Name == container && c.ID != "" {
-			return c.Versions[name]
+			return c.Versions, true
 		}
 	}
-	return ""
+	return nil, false
 }
 
 // allStarted reports whether nothing remains to be created.

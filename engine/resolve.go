@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/shim"
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 // resolved is what a task's secrets turned out to be. All of its methods work on nil,
@@ -74,7 +76,9 @@ func (r *resolved) values() []string {
 	var out []string
 	for _, list := range r.secrets {
 		for _, s := range list {
-			out = append(out, s.value.Reveal())
+			if s.value.ARN != "" { // a default is in the definition for all to see
+				out = append(out, s.value.Reveal())
+			}
 		}
 	}
 	for _, list := range r.logOptions {
@@ -139,7 +143,7 @@ func (t *task) reopen(r *resolved) error {
 			}
 		}
 		id, env := t.id(name), r.env(name)
-		if id == "" || len(env) == 0 || def.DockerLabels[labelSecrets] == dockerEnv {
+		if id == "" || len(env) == 0 || def.DockerLabels[ourlabels.Secrets] == ourlabels.DockerEnv {
 			continue
 		}
 		endpoint, err := t.endpoint(i, shim.Payload{Env: env})
@@ -153,49 +157,109 @@ func (t *task) reopen(r *resolved) error {
 	return nil
 }
 
+// want is one entry of a container's secrets or of its log driver's secret options.
+type want struct {
+	container, name string // as in the container's versions
+	option          string // of the log driver; empty: a variable
+	ref             inject.Ref
+	version         string               // the one that the container has been given or is to be given; empty: the current one
+	none            bool                 // it has been given none, as there was none
+	absent          string               // of an optional variable: its value when there is none
+	expand          *ourlabels.Expansion // it is many variables
+	below           map[string]string    // of a path: the version of each parameter that it is to have; nil: all that there are
+}
+
+// given is which versions a container has been given, or is to be given.
+func (t *task) given(container string) (versions map[string]string, found bool) {
+	if versions, found = t.record.given(container); found {
+		return versions, true
+	}
+	versions = map[string]string{}
+	for _, p := range t.work.Pins {
+		if p.Container == container && !p.Fixed {
+			versions[p.Name] = p.Version
+		}
+	}
+	return versions, false
+}
+
+// wants lists what a task's containers ask for.
+func (t *task) wants(region string) (all []want, failed inject.Errors) {
+	for _, def := range t.defs {
+		container := aws.ToString(def.Name)
+		wishes, err := ourlabels.Of(&def)
+		if err != nil {
+			failed = appendErrors(failed, fmt.Errorf("container %s: %w", container, err), "")
+			continue
+		}
+		given, found := t.given(container)
+		add := func(w want, valueFrom *string) {
+			w.ref, err = inject.Parse(aws.ToString(valueFrom), region)
+			if err != nil {
+				failed = appendErrors(failed, err, "")
+				return
+			}
+			w.container, w.version = container, given[w.name]
+			if value, optional := wishes.Optional[w.name]; optional && w.option == "" {
+				w.ref.Optional, w.absent, w.none = true, value, found && w.version == ""
+			}
+			if w.path() {
+				w.none = false
+				for name, version := range given {
+					if child, ok := strings.CutPrefix(name, w.name+":"); ok {
+						if w.below == nil {
+							w.below = map[string]string{}
+						}
+						w.below[child] = version
+					}
+				}
+				if found && w.below == nil {
+					w.none = true
+				}
+			}
+			all = append(all, w)
+		}
+		for _, s := range def.Secrets {
+			name := aws.ToString(s.Name)
+			add(want{name: name, expand: wishes.Expand[name]}, s.ValueFrom)
+		}
+		if l := def.LogConfiguration; l != nil {
+			for _, s := range l.SecretOptions {
+				add(want{name: logOption(aws.ToString(s.Name)), option: aws.ToString(s.Name)}, s.ValueFrom)
+			}
+		}
+	}
+	return all, failed
+}
+
+// path reports whether it is all that is below a path.
+func (w *want) path() bool { return w.expand != nil && w.ref.IsPath() }
+
+// refs are what inject is to be asked for.
+func (w *want) refs() []inject.Ref {
+	switch {
+	case w.none:
+		return nil
+	case w.path():
+		var refs []inject.Ref
+		for name, version := range w.below {
+			refs = append(refs, pinned(w.ref.Child(name), version))
+		}
+		return refs
+	case w.version != "":
+		return []inject.Ref{pinned(w.ref, w.version)}
+	}
+	return []inject.Ref{w.ref}
+}
+
 func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	region := t.work.Region
 	if region == "" {
 		region = t.engine.AWS.Region
 	}
-	var refs []inject.Ref
-	var failed inject.Errors
-	parse := func(valueFrom, pin string) {
-		ref, err := inject.Parse(valueFrom, region)
-		if err != nil {
-			failed = appendErrors(failed, err, "")
-			return
-		}
-		if pin != "" {
-			ref = pinned(ref, pin)
-		}
-		if !slices.ContainsFunc(refs, func(r inject.Ref) bool { return r.ValueFrom == valueFrom }) {
-			refs = append(refs, ref)
-		}
-	}
+	wants, failed := t.wants(region)
 	var logins []string
-	// version is the one that a container has been given or is to be given.
-	version := func(container, name string) string {
-		if v := t.record.version(container, name); v != "" {
-			return v
-		}
-		for _, p := range t.work.Pins {
-			if p.Container == container && p.Name == name && !p.Fixed {
-				return p.Version
-			}
-		}
-		return ""
-	}
 	for _, def := range t.defs {
-		name := aws.ToString(def.Name)
-		for _, s := range def.Secrets {
-			parse(aws.ToString(s.ValueFrom), version(name, aws.ToString(s.Name)))
-		}
-		if l := def.LogConfiguration; l != nil {
-			for _, s := range l.SecretOptions {
-				parse(aws.ToString(s.ValueFrom), version(name, logOption(aws.ToString(s.Name))))
-			}
-		}
 		if r := def.RepositoryCredentials; r != nil && !slices.Contains(logins, aws.ToString(r.CredentialsParameter)) {
 			logins = append(logins, aws.ToString(r.CredentialsParameter))
 		}
@@ -203,7 +267,7 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	if len(failed) > 0 {
 		return nil, t.cannotPull(failed)
 	}
-	if len(refs)+len(logins) == 0 {
+	if len(wants)+len(logins) == 0 {
 		return &resolved{}, nil
 	}
 	config, role, err := t.asExecutionRole(t.effort, found, region)
@@ -216,8 +280,16 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 		logins: map[string]inject.Credentials{}, versions: map[string]map[string]string{},
 	}
 	resolver := &inject.Resolver{Config: config, Role: role}
-	values, err := resolver.Resolve(t.effort, refs)
+	values, err := resolver.Resolve(t.effort, distinctRefs(wants))
 	failed = appendErrors(failed, err, role)
+	paths := map[string]map[string]inject.Value{}
+	for _, w := range wants {
+		if !w.path() || w.below != nil || w.none || paths[w.ref.ValueFrom] != nil {
+			continue
+		}
+		paths[w.ref.ValueFrom], err = resolver.Path(t.effort, w.ref)
+		failed = appendErrors(failed, err, role)
+	}
 	// Found containers have their images.
 	for _, parameter := range logins {
 		login, err := inject.RegistryCredentials(t.effort, config, parameter)
@@ -230,36 +302,119 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	if len(failed) > 0 {
 		return nil, t.cannotPull(failed)
 	}
+	for _, w := range wants {
+		if err := out.take(w, values, paths[w.ref.ValueFrom]); err != nil {
+			failed = appendErrors(failed, err, role)
+		}
+	}
 	for _, def := range t.defs {
-		name := aws.ToString(def.Name)
-		note := func(what string, valueFrom *string) inject.Value {
-			v := values[aws.ToString(valueFrom)]
-			if out.versions[name] == nil {
-				out.versions[name] = map[string]string{}
-			}
-			out.versions[name][what] = v.VersionID
-			if ref, err := inject.Parse(aws.ToString(valueFrom), region); err == nil {
-				if h, ok := heldBy(ref, v); ok {
-					h.Container, h.Name = name, what
-					out.held = append(out.held, h)
-				}
-			}
-			return v
+		if err := out.unambiguous(def); err != nil {
+			failed = appendErrors(failed, err, "")
 		}
-		for _, s := range def.Secrets {
-			v := note(aws.ToString(s.Name), s.ValueFrom)
-			out.secrets[name] = append(out.secrets[name], variable{aws.ToString(s.Name), v})
-		}
-		if l := def.LogConfiguration; l != nil {
-			for _, s := range l.SecretOptions {
-				if out.logOptions[name] == nil {
-					out.logOptions[name] = map[string]inject.Value{}
-				}
-				out.logOptions[name][aws.ToString(s.Name)] = note(logOption(aws.ToString(s.Name)), s.ValueFrom)
+	}
+	if len(failed) > 0 {
+		return nil, t.cannotPull(failed)
+	}
+	return out, nil
+}
+
+// distinctRefs is what wants ask for, each once. A value that is optional in one place and not in
+// another is not optional.
+func distinctRefs(wants []want) (refs []inject.Ref) {
+	for _, w := range wants {
+		for _, ref := range w.refs() {
+			i := slices.IndexFunc(refs, func(r inject.Ref) bool { return r.ValueFrom == ref.ValueFrom })
+			if i < 0 {
+				refs = append(refs, ref)
+			} else if !ref.Optional {
+				refs[i].Optional = false
 			}
 		}
 	}
-	return out, nil
+	return refs
+}
+
+// take gives a container what it wants.
+func (r *resolved) take(w want, values map[string]inject.Value, below map[string]inject.Value) error {
+	if w.path() {
+		if w.below != nil {
+			below = map[string]inject.Value{}
+			for name := range w.below {
+				below[name] = values[w.ref.Child(name).ValueFrom]
+			}
+		}
+		return r.expand(w, below, func(name string) (string, inject.Ref) { return w.name + ":" + name, w.ref.Child(name) })
+	}
+	v, ok := values[w.ref.ValueFrom]
+	switch {
+	case !ok || w.none:
+		if w.absent != "" {
+			r.secrets[w.container] = append(r.secrets[w.container], variable{w.name, inject.NewValue(w.absent, "", "")})
+		}
+		return nil
+	case w.option != "":
+		if r.logOptions[w.container] == nil {
+			r.logOptions[w.container] = map[string]inject.Value{}
+		}
+		r.logOptions[w.container][w.option] = v
+	case w.expand != nil:
+		keys, err := inject.Object(w.ref, v)
+		if err != nil {
+			return err
+		}
+		r.note(w.container, w.name, w.ref, v)
+		return r.expand(w, keys, nil)
+	default:
+		r.secrets[w.container] = append(r.secrets[w.container], variable{w.name, v})
+	}
+	r.note(w.container, w.name, w.ref, v)
+	return nil
+}
+
+// expand gives a container the variables that many values are. Each is noted as what noted says.
+func (r *resolved) expand(w want, parts map[string]inject.Value, noted func(key string) (string, inject.Ref)) error {
+	if len(parts) == 0 && w.ref.Optional {
+		return nil
+	}
+	names, err := w.expand.Variables(slices.Collect(maps.Keys(parts)))
+	if err != nil {
+		return &inject.Error{ValueFrom: w.ref.ValueFrom, Err: fmt.Errorf("expanding the secret %s of container %s: %w", w.name, w.container, err)}
+	}
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		r.secrets[w.container] = append(r.secrets[w.container], variable{names[key], parts[key]})
+		if noted != nil {
+			what, ref := noted(key)
+			r.note(w.container, what, ref, parts[key])
+		}
+	}
+	return nil
+}
+
+// note remembers which version a container is given.
+func (r *resolved) note(container, what string, ref inject.Ref, v inject.Value) {
+	if r.versions[container] == nil {
+		r.versions[container] = map[string]string{}
+	}
+	r.versions[container][what] = v.VersionID
+	if h, ok := heldBy(ref, v); ok {
+		h.Container, h.Name = container, what
+		r.held = append(r.held, h)
+	}
+}
+
+// unambiguous refuses a variable that a container would have twice.
+func (r *resolved) unambiguous(def types.ContainerDefinition) error {
+	seen := map[string]bool{}
+	for _, kv := range def.Environment {
+		seen[aws.ToString(kv.Name)] = true
+	}
+	for _, v := range r.secrets[aws.ToString(def.Name)] {
+		if seen[v.name] {
+			return fmt.Errorf("container %s would have the variable %s twice: by an expanded secret, and by another secret or the definition's environment", aws.ToString(def.Name), v.name)
+		}
+		seen[v.name] = true
+	}
+	return nil
 }
 
 // logOption is what a log driver's secret option is called among a container's versions.

@@ -19,6 +19,7 @@ import (
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 // Labels on what the engine makes. The first five are Amazon's.
@@ -31,11 +32,7 @@ const (
 	labelEngine     = "malote.engine"     // which engine made it
 	labelVersions   = "malote.versions"   // NAME=version id of each secret it was given
 	labelLogDriver  = "malote.log-driver" // what the task definition asked for, where Docker has another
-	labelSecrets    = "malote.secrets"    // asked for by users: docker-env
-	labelBind       = "malote.bind"       // asked for by users: the host's address where ports are published
-	labelEndpoint   = "malote.endpoint"   // asked for by users: a variable that has AWS_ENDPOINT_URL's value too
 	pauseName       = "~internal~ecs~pause"
-	dockerEnv       = "docker-env"
 	megabyte        = 1 << 20
 	defaultStopTime = 30 * time.Second
 )
@@ -112,6 +109,9 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 		if strings.HasPrefix(s, "credentialspec") {
 			return no("the security option credentialspec")
 		}
+	}
+	if _, err := ourlabels.Of(&def); err != nil {
+		return fmt.Errorf("container %s: %w", aws.ToString(def.Name), err)
 	}
 	names := map[string]bool{}
 	for _, kv := range def.Environment {
@@ -666,9 +666,9 @@ func mounts(def types.ContainerDefinition, s surroundings, spec *docker.Spec) er
 // host's too, unless the definition says otherwise.
 func ports(def types.ContainerDefinition, awsvpc bool) ([]docker.Port, error) {
 	var out []docker.Port
-	bind := def.DockerLabels[labelBind]
+	bind := def.DockerLabels[ourlabels.Bind]
 	if _, err := netip.ParseAddr(bind); bind != "" && err != nil {
-		return nil, fmt.Errorf("container %s: the label %s is %q, want an address of the host such as 127.0.0.1", aws.ToString(def.Name), labelBind, bind)
+		return nil, fmt.Errorf("container %s: the label %s is %q, want an address of the host such as 127.0.0.1", aws.ToString(def.Name), ourlabels.Bind, bind)
 	}
 	for _, m := range def.PortMappings {
 		protocol := string(m.Protocol)

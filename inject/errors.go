@@ -88,6 +88,11 @@ func (e Errors) Unwrap() []error {
 	return errs
 }
 
+// absentError says that what was asked for is not there, or not that version or key of it.
+type absentError struct{ error }
+
+func (e *absentError) Unwrap() error { return e.error }
+
 // apiError is an SDK's error in the words a person looks for: "code: message". It still
 // unwraps to the SDK's.
 type apiError struct {
@@ -121,6 +126,7 @@ func secretError(ref Ref, err error) error {
 		if ref.VersionStage != "" || ref.VersionID != "" {
 			text += fmt.Sprintf(" (asked for version stage %q, version id %q)", ref.VersionStage, ref.VersionID)
 		}
+		return &absentError{&apiError{text, err}}
 	default:
 		text = naming("secret", ref.ID, advise(err))
 	}

@@ -61,7 +61,7 @@ func (b *batch) getParameters(ctx context.Context, refs []Ref) {
 	for _, ref := range refs {
 		p := find(out.Parameters, ref.ID)
 		if p == nil {
-			b.fail(ref, getParameters, fmt.Errorf("fetching secret data from SSM Parameter Store in %s: invalid parameters: %s. %s", region, ref.ID, absent(ref)))
+			b.fail(ref, getParameters, &absentError{fmt.Errorf("fetching secret data from SSM Parameter Store in %s: invalid parameters: %s. %s", region, ref.ID, absent(ref))})
 			continue
 		}
 		v := Value{secret: aws.ToString(p.Value), ARN: aws.ToString(p.ARN), VersionID: strconv.FormatInt(p.Version, 10)}

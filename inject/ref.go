@@ -33,6 +33,10 @@ type Ref struct {
 	ID string
 
 	JSONKey, VersionStage, VersionID string // of Secrets Manager; empty when not given
+
+	// Optional is for the caller to set: when there is no such secret, version, JSON key or
+	// parameter it has no value and that is no failure.
+	Optional bool
 }
 
 // Parse understands a valueFrom of a task in region, by ECS's rules: a Secrets Manager ARN,

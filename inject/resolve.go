@@ -2,6 +2,7 @@ package inject
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +27,8 @@ type Resolver struct {
 
 // Resolve gets the value of each ref, by its ValueFrom. It asks for each distinct secret once,
 // for parameters ten at a time, and for all in parallel. On failure the error
-// is an Errors with every ref that failed, and there are no values.
+// is an Errors with every ref that failed, and there are no values. Of refs with one ValueFrom
+// all are optional or none.
 func (r *Resolver) Resolve(ctx context.Context, refs []Ref) (map[string]Value, error) {
 	b := &batch{resolver: r, values: map[string]Value{}, failed: map[string]*Error{}}
 	b.group.SetLimit(concurrency)
@@ -71,6 +73,9 @@ func (b *batch) succeed(ref Ref, v Value) {
 func (b *batch) fail(ref Ref, call string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if absent := new(absentError); ref.Optional && errors.As(err, &absent) {
+		return
+	}
 	b.failed[ref.ValueFrom] = &Error{ValueFrom: ref.ValueFrom, ID: ref.ID, Call: call, Role: b.resolver.Role, Err: err}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,23 +60,37 @@ func (b *batch) getSecret(ctx context.Context, refs []Ref) {
 	}
 }
 
-// extract returns a key of a JSON object: a string's text, or of any other value the JSON as
-// it was written, so 1e6 stays 1e6. (ECS gives what Go's %v makes of it, 1e+06.)
-// Of a key that occurs twice the last counts, as it does for ECS. An error names keys, never values.
+// extract returns a key of a JSON object, as text has it.
+// An error names keys, never values.
 func extract(secret, key string) (string, error) {
-	if trimmed := strings.TrimLeft(secret, " \t\r\n"); !json.Valid([]byte(secret)) {
-		return "", fmt.Errorf("it is not JSON, so it has no key %s; for the whole secret leave the key out of valueFrom", strconv.Quote(key))
-	} else if trimmed[0] != '{' {
-		return "", fmt.Errorf("it is JSON but not an object, so it has no key %s; for the whole secret leave the key out of valueFrom", strconv.Quote(key))
-	}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(secret), &object); err != nil {
-		return "", errors.New("it is JSON that cannot be decoded") // the decoder's own words may quote it
+	object, why := object(secret)
+	if why != "" {
+		return "", fmt.Errorf("%s, so it has no key %s; for the whole secret leave the key out of valueFrom", why, strconv.Quote(key))
 	}
 	raw, ok := object[key]
 	if !ok {
-		return "", fmt.Errorf("retrieved secret from Secrets Manager did not contain json key %s: %s", key, list(slices.Sorted(maps.Keys(object))))
+		return "", &absentError{fmt.Errorf("retrieved secret from Secrets Manager did not contain json key %s: %s", key, list(slices.Sorted(maps.Keys(object))))}
 	}
+	return text(key, raw)
+}
+
+// object reads a JSON object, or says why there is none. Of a key that occurs twice the last
+// counts, as it does for ECS.
+func object(secret string) (object map[string]json.RawMessage, why string) {
+	if trimmed := strings.TrimLeft(secret, " \t\r\n"); !json.Valid([]byte(secret)) {
+		return nil, "it is not JSON"
+	} else if trimmed[0] != '{' {
+		return nil, "it is JSON but not an object"
+	}
+	if err := json.Unmarshal([]byte(secret), &object); err != nil {
+		return nil, "it is JSON that cannot be decoded" // the decoder's own words may quote it
+	}
+	return object, ""
+}
+
+// text is a string's text, or of any other value the JSON as it was written, so 1e6 stays
+// 1e6. (ECS gives what Go's %v makes of it, 1e+06.)
+func text(key string, raw json.RawMessage) (string, error) {
 	if raw = bytes.TrimSpace(raw); raw[0] != '"' {
 		return string(raw), nil
 	}
@@ -86,6 +99,23 @@ func extract(secret, key string) (string, error) {
 		return "", fmt.Errorf("its key %s is a string that cannot be decoded", strconv.Quote(key))
 	}
 	return text, nil
+}
+
+// Object returns the value of each key of a value that is a JSON object, as a JSON key in valueFrom would.
+func Object(ref Ref, v Value) (map[string]Value, error) {
+	keys, why := object(v.secret)
+	if why != "" {
+		return nil, &Error{ValueFrom: ref.ValueFrom, ID: ref.ID, Err: fmt.Errorf("%s: %s, so it cannot be expanded to variables", ref.ID, why)}
+	}
+	out := make(map[string]Value, len(keys))
+	for key, raw := range keys {
+		value, err := text(key, raw)
+		if err != nil {
+			return nil, &Error{ValueFrom: ref.ValueFrom, ID: ref.ID, Err: fmt.Errorf("%s: %w", ref.ID, err)}
+		}
+		out[key] = Value{secret: value, ARN: v.ARN, VersionID: v.VersionID}
+	}
+	return out, nil
 }
 
 // list names the keys that there are, as many and as much of them as a line bears.

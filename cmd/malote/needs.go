@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/ourlabels"
 	"github.com/malote/malote/service/ecs/taskdef"
 )
 
@@ -24,7 +25,11 @@ type need struct {
 	task      bool   // by the task role, not the execution role
 	registry  bool
 	ref       inject.Ref
+	expand    *ourlabels.Expansion // it is many variables
 }
+
+// path reports whether it is all that is below a path.
+func (n need) path() bool { return n.expand != nil && n.ref.IsPath() }
 
 // readDefinition reads and validates a task definition file.
 func readDefinition(path string) (*ecs.RegisterTaskDefinitionInput, error) {
@@ -52,13 +57,22 @@ func needsOf(definition *ecs.RegisterTaskDefinitionInput, region string) ([]need
 	execution, task := aws.ToString(definition.ExecutionRoleArn), aws.ToString(definition.TaskRoleArn)
 	for _, container := range definition.ContainerDefinitions {
 		name := aws.ToString(container.Name)
+		wishes, err := ourlabels.Of(&container)
+		if err != nil {
+			return nil, fmt.Errorf("container %s: %w", name, err)
+		}
 		add := func(list []types.Secret, suffix string) error {
 			for _, secret := range list {
 				ref, err := inject.Parse(aws.ToString(secret.ValueFrom), region)
 				if err != nil {
 					return fmt.Errorf("container %s, %s%s: %w", name, aws.ToString(secret.Name), suffix, err)
 				}
-				needs = append(needs, need{container: name, as: aws.ToString(secret.Name) + suffix, role: execution, ref: ref})
+				n := need{container: name, as: aws.ToString(secret.Name) + suffix, role: execution, ref: ref}
+				if suffix == "" {
+					_, n.ref.Optional = wishes.Optional[aws.ToString(secret.Name)]
+					n.expand = wishes.Expand[aws.ToString(secret.Name)]
+				}
+				needs = append(needs, n)
 			}
 			return nil
 		}
@@ -118,11 +132,11 @@ func secretPattern(secret string) string {
 func parameterARN(ref inject.Ref, account string) string {
 	if parsed, err := arn.Parse(ref.ID); err == nil {
 		name, _, _ := strings.Cut(parsed.Resource, ":")
-		parsed.Resource = name
+		parsed.Resource = strings.TrimSuffix(name, "/")
 		return parsed.String()
 	}
 	name, _, _ := strings.Cut(ref.ID, ":")
-	return "arn:aws:ssm:" + ref.Region + ":" + account + ":parameter/" + strings.TrimPrefix(name, "/")
+	return "arn:aws:ssm:" + ref.Region + ":" + account + ":parameter/" + strings.Trim(name, "/")
 }
 
 // reference is the secret behind /aws/reference/secretsmanager/NAME.

@@ -132,6 +132,7 @@ func (g grants) document() *document {
 		{"Secrets", []string{"secretsmanager:GetSecretValue"}},
 		{"Parameters", []string{"ssm:GetParameters"}},
 		{"ParametersByName", []string{"ssm:GetParameter"}},
+		{"ParametersByPath", []string{"ssm:GetParametersByPath"}},
 		{"Keys", []string{"kms:Decrypt"}},
 		{"RegistryLogin", []string{"ecr:GetAuthorizationToken"}},
 		{"Images", []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}},
@@ -155,6 +156,10 @@ func (g grants) addNeed(ctx context.Context, cfg aws.Config, n need, account str
 		return
 	}
 	parameter := n.resource(account)
+	if n.path() {
+		g.addPath(ctx, cfg, n, parameter)
+		return
+	}
 	g.allow("ssm:GetParameters", parameter)
 	if n.task {
 		g.allow("ssm:GetParameter", parameter)
@@ -170,6 +175,33 @@ func (g grants) addNeed(ctx context.Context, cfg aws.Config, n need, account str
 	if err == nil && len(out.Parameters) == 1 && out.Parameters[0].Type == ssmtypes.ParameterTypeSecureString {
 		g.addKey(ctx, cfg, n.ref.Region, aws.ToString(out.Parameters[0].KeyId))
 	}
+}
+
+// addPath allows reading all that is below a path, and each of it by itself: a task goes on with the versions
+// that it has.
+func (g grants) addPath(ctx context.Context, cfg aws.Config, n need, path string) {
+	g.allow("ssm:GetParametersByPath", path, path+"/*")
+	g.allow("ssm:GetParameters", path+"/*")
+	client := ssm.NewFromConfig(cfg, func(o *ssm.Options) { o.Region = n.ref.Region })
+	pages := ssm.NewDescribeParametersPaginator(client, pathFilter(path))
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return
+		}
+		for _, p := range page.Parameters {
+			g.addKey(ctx, cfg, n.ref.Region, aws.ToString(p.KeyId))
+		}
+	}
+}
+
+// pathFilter is for what is encrypted below a path, which is given by its ARN.
+func pathFilter(path string) *ssm.DescribeParametersInput {
+	_, name, _ := strings.Cut(path, ":parameter")
+	return &ssm.DescribeParametersInput{ParameterFilters: []ssmtypes.ParameterStringFilter{
+		{Key: aws.String("Path"), Option: aws.String("Recursive"), Values: []string{name}},
+		{Key: aws.String("Type"), Values: []string{string(ssmtypes.ParameterTypeSecureString)}},
+	}}
 }
 
 // addSecret allows reading a secret: by its exact ARN where it can be described.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -169,12 +171,41 @@ func (v *verifier) checkValue(ctx context.Context, n need, f *finding) {
 		return
 	}
 	resolver := inject.Resolver{Config: v.cfg}
+	if n.path() {
+		values, err := resolver.Path(ctx, n.ref)
+		if err == nil {
+			err = expands(n, values)
+		}
+		if err != nil {
+			f.say(err)
+		}
+		return
+	}
 	values, err := resolver.Resolve(ctx, []inject.Ref{n.ref})
 	if err != nil {
 		f.say(err)
 		return
 	}
-	f.Version = values[n.ref.ValueFrom].VersionID
+	value, ok := values[n.ref.ValueFrom]
+	f.Version = value.VersionID
+	if n.expand != nil && ok {
+		keys, err := inject.Object(n.ref, value)
+		if err == nil {
+			err = expands(n, keys)
+		}
+		if err != nil {
+			f.say(err)
+		}
+	}
+}
+
+// expands reports what keeps values from being variables.
+func expands(n need, values map[string]inject.Value) error {
+	if len(values) == 0 {
+		return nil
+	}
+	_, err := n.expand.Variables(slices.Collect(maps.Keys(values)))
+	return err
 }
 
 // say tells a problem from what the user may not see.
@@ -190,6 +221,11 @@ func (f *finding) say(err error) {
 func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
 	if n.ref.Service == inject.ParameterStore {
 		parameter := parameterARN(n.ref, v.account)
+		if n.path() {
+			v.simulate(ctx, f, n.role, "ssm:GetParametersByPath", parameter, "", nil)
+			v.pathKeyRights(ctx, n, parameter, f)
+			return
+		}
 		v.simulate(ctx, f, n.role, "ssm:GetParameters", parameter, "", nil)
 		if secret, ok := n.reference(v.account); ok {
 			v.secretRights(ctx, n, secret, f)
@@ -205,6 +241,26 @@ func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
 		return
 	}
 	v.secretRights(ctx, n, n.ref.ID, f)
+}
+
+// pathKeyRights asks for each key that something below a path is under.
+func (v *verifier) pathKeyRights(ctx context.Context, n need, path string, f *finding) {
+	keys := map[string]bool{}
+	client := ssm.NewFromConfig(v.cfg, func(o *ssm.Options) { o.Region = n.ref.Region })
+	pages := ssm.NewDescribeParametersPaginator(client, pathFilter(path))
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			f.Unchecked = append(f.Unchecked, "the KMS keys of "+path+": "+err.Error())
+			return
+		}
+		for _, p := range page.Parameters {
+			keys[aws.ToString(p.KeyId)] = true
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		v.keyRights(ctx, n, key, "ssm", f)
+	}
 }
 
 // secretRights asks for a secret and the key that it is under.

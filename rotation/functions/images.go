@@ -18,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 // Engine is the engine on the control plane's own host, where images run as tasks.
@@ -181,8 +183,8 @@ func (m *images) definition(ctx context.Context, c call) (string, error) {
 			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(port), Protocol: types.TransportProtocolTcp}},
 			Environment:  variables(environment),
 			DockerLabels: map[string]string{
-				"malote.bind":     "127.0.0.1",                // whoever reaches the port calls the function: other hosts must not
-				"malote.endpoint": "SECRETS_MANAGER_ENDPOINT", // where AWS's templates look for it
+				ourlabels.Bind:     "127.0.0.1",                // whoever reaches the port calls the function: other hosts must not
+				ourlabels.Endpoint: "SECRETS_MANAGER_ENDPOINT", // where AWS's templates look for it
 			},
 		}},
 	})

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/ourlabels"
 )
 
 var (
@@ -271,6 +273,9 @@ func validateEnvironment(in *ecs.RegisterTaskDefinitionInput, c *types.Container
 		if strings.ContainsAny(*s.Name, "=\x00") {
 			return invalid("Invalid secret name '%s'. An environment variable's name cannot contain '='.", strings.ReplaceAll(*s.Name, "\x00", ""))
 		}
+	}
+	if _, err := ourlabels.Of(c); err != nil {
+		return invalid("Invalid 'dockerLabels' setting for container '%s': %s.", *c.Name, err)
 	}
 	if r := c.RepositoryCredentials; r != nil {
 		if aws.ToString(r.CredentialsParameter) == "" {
