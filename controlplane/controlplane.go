@@ -53,6 +53,7 @@ type Config struct {
 // ControlPlane is a running one.
 type ControlPlane struct {
 	Handler   http.Handler
+	Metrics   http.Handler // GET /metrics, for whoever can reach it
 	Services  []gateway.Service
 	Directory *directory.Directory
 	Keyring   *keyring.Keyring
@@ -107,7 +108,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "ecs", Impl: tasks},
 		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
 	}
-	plane.Services = services
+	plane.Services, plane.Metrics = services, metrics(tasks, c.Log)
 	plane.Handler, err = gateway.New(gateway.Config{
 		Services:    services,
 		Credentials: people,

@@ -157,6 +157,9 @@ func (s *System) serve(w http.ResponseWriter, r *http.Request) {
 // Endpoint is the URL of the control plane.
 func (s *System) Endpoint() string { return s.server.URL }
 
+// Metrics answers GET /metrics, as at malote up --metrics-listen.
+func (s *System) Metrics() http.Handler { return s.plane.Metrics }
+
 // Handler is the control plane itself, for an engine in the same process.
 func (s *System) Handler() http.Handler { return s.server.Config.Handler }
 

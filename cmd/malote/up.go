@@ -31,6 +31,7 @@ type serveFlags struct {
 	TLSKey            string `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
 	RotationFunctions string `help:"JSON file of the functions that rotate secrets, by the ARN of a Lambda function; see docs/rotation.md." env:"MALOTE_ROTATION_FUNCTIONS" placeholder:"FILE"`
 	AllowPlainHTTP    bool   `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
+	MetricsListen     string `help:"Address of GET /metrics, for Prometheus: whoever reaches it may ask. Default: none." env:"MALOTE_METRICS_LISTEN" placeholder:"ADDRESS"`
 	LogLevel          string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
 }
 
@@ -122,14 +123,18 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		// much: collecting a quarter as often spares a tenth of the processor.
 		debug.SetGCPercent(400)
 	}
-	server, err := gateway.Listen(ctx, gateway.ListenConfig{Addr: f.Listen, CertFile: f.TLSCert, KeyFile: f.TLSKey, AllowPlain: f.AllowPlainHTTP, Log: log})
-	if errors.Is(err, gateway.ErrPlain) {
-		return &hintError{err, "--tls-cert and --tls-key give a certificate, --allow-plain-http allows it"}
-	}
+	server, err := f.listen(ctx, f.Listen, log)
 	if err != nil {
 		return err
 	}
 	defer server.Close()
+	var scraped *gateway.Server
+	if f.MetricsListen != "" {
+		if scraped, err = f.listen(ctx, f.MetricsListen, log); err != nil {
+			return err
+		}
+		defer scraped.Close()
+	}
 	if f.functions, err = rotationFunctions(f.RotationFunctions); err != nil {
 		return err
 	}
@@ -159,10 +164,22 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx, plane.Handler) })
+	if scraped != nil {
+		group.Go(func() error { return scraped.Serve(ctx, plane.Metrics) })
+	}
 	if beside != nil {
 		group.Go(func() error { return beside(ctx, plane, log) })
 	}
 	return group.Wait()
+}
+
+// listen opens an address as the flags say.
+func (f *serveFlags) listen(ctx context.Context, address string, log *slog.Logger) (*gateway.Server, error) {
+	server, err := gateway.Listen(ctx, gateway.ListenConfig{Addr: address, CertFile: f.TLSCert, KeyFile: f.TLSKey, AllowPlain: f.AllowPlainHTTP, Log: log})
+	if errors.Is(err, gateway.ErrPlain) {
+		return nil, &hintError{err, "--tls-cert and --tls-key give a certificate, --allow-plain-http allows it"}
+	}
+	return server, err
 }
 
 // dataDirFlag repeats --data-dir where it is needed.

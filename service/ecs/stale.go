@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -154,4 +155,64 @@ func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings
 		return nil
 	})
 	return out, err
+}
+
+// Count is of the running tasks of a group that were given secrets or parameters.
+type Count struct {
+	Account, Region, Cluster string
+	Group                    string // service:NAME, or what RunTask was told
+	Holding, Stale           int    // tasks; the stale ones are holding ones
+}
+
+// Counts tells how many tasks of every account and region hold what is no longer current.
+func Counts(ctx context.Context, s *Service) ([]Count, error) {
+	var tasks []*task
+	var of []scope
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		tasks, of = nil, nil
+		scopes, err := allScopes(tx)
+		if err != nil {
+			return err
+		}
+		for _, sc := range scopes {
+			for row, err := range s.tasks.Scan(tx, sc.prefix("task"), "") {
+				if err != nil {
+					return err
+				}
+				if t := row.Value; len(t.Held) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
+					tasks, of = append(tasks, t), append(of, sc)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	known := currentVersions{s: s}
+	counts := map[Count]*Count{}
+	for i, t := range tasks {
+		_, cluster, _ := strings.Cut(*t.Task.ClusterArn, ":cluster/")
+		group := Count{Account: of[i].account, Region: of[i].region, Cluster: cluster, Group: aws.ToString(t.Task.Group)}
+		if counts[group] == nil {
+			c := group
+			counts[group] = &c
+		}
+		counts[group].Holding++
+		for _, held := range t.Held {
+			current, err := known.of(ctx, held)
+			if err != nil {
+				return nil, err
+			}
+			if current != held.Version {
+				counts[group].Stale++
+				break
+			}
+		}
+	}
+	out := make([]Count, 0, len(counts))
+	for _, c := range counts {
+		out = append(out, *c)
+	}
+	return out, nil
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -53,6 +56,16 @@ func (e *fakeEngine) holdings(query string) (acs.Holdings, string) {
 	return out, response.Header.Get("X-Amzn-Errortype")
 }
 
+// metric fails unless a scrape has the line.
+func metric(t *testing.T, sys *malotetest.System, line string) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	sys.Metrics().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if answer.Code != http.StatusOK || !slices.Contains(strings.Split(answer.Body.String(), "\n"), line) {
+		t.Errorf("GET /metrics = %d, without %s:\n%s", answer.Code, line, answer.Body)
+	}
+}
+
 func TestStale(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -85,14 +98,15 @@ func TestStale(t *testing.T) {
 	e.status(other, "RUNNING", nil, "")
 	const key = "arn:aws:ssm:us-east-1:123456789012:parameter/shop/key"
 	first := *secret.VersionId
-	e.hold(task,
-		acs.Held{Container: "app", Name: "PASSWORD", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first},
-		acs.Held{Container: "app", Name: "FIXED", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first, Fixed: true},
-		acs.Held{Container: "app", Name: "PREVIOUS", ARN: *secret.ARN, Selector: "AWSPREVIOUS", Version: first},
-		acs.Held{Container: "app", Name: "KEY", ARN: key, Version: "1"},
-		acs.Held{Container: "app", Name: "PROD", ARN: key, Selector: "prod", Version: "1"},
-		acs.Held{Container: "app", Name: "log:splunk-token", ARN: key, Selector: "none", Version: "1"},
-	)
+	held := []acs.Held{
+		{Container: "app", Name: "PASSWORD", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first},
+		{Container: "app", Name: "FIXED", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: first, Fixed: true},
+		{Container: "app", Name: "PREVIOUS", ARN: *secret.ARN, Selector: "AWSPREVIOUS", Version: first},
+		{Container: "app", Name: "KEY", ARN: key, Version: "1"},
+		{Container: "app", Name: "PROD", ARN: key, Selector: "prod", Version: "1"},
+		{Container: "app", Name: "log:splunk-token", ARN: key, Selector: "none", Version: "1"},
+	}
+	e.hold(task, held...)
 	// want has the current version of each that is stale, by name.
 	check := func(when string, want map[string]string) {
 		t.Helper()
@@ -111,6 +125,11 @@ func TestStale(t *testing.T) {
 		}
 	}
 	check("at first", map[string]string{"PREVIOUS": "", "log:splunk-token": ""})
+	metric(t, sys, `malote_tasks_holding_secrets{account="123456789012",cluster="default",group="family:web",region="us-east-1"} 1`)
+	metric(t, sys, `malote_tasks_stale{account="123456789012",cluster="default",group="family:web",region="us-east-1"} 1`)
+	e.hold(task, acs.Held{Container: "app", Name: "KEY", ARN: key, Version: "1"})
+	metric(t, sys, `malote_tasks_stale{account="123456789012",cluster="default",group="family:web",region="us-east-1"} 0`)
+	e.hold(task, held...)
 	next, err := secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: aws.String(sys.Canary())})
 	if err != nil {
 		t.Fatal(err)

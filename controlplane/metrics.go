@@ -1,0 +1,63 @@
+package controlplane
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/malote/malote/service/ecs"
+)
+
+// What a scrape may take.
+const scrapeTimeout = 10 * time.Second
+
+var (
+	groupLabels = []string{"account", "region", "cluster", "group"}
+
+	holdingTasks = prometheus.NewDesc("malote_tasks_holding_secrets", "Running tasks that were given secrets or parameters.", groupLabels, nil)
+	staleTasks   = prometheus.NewDesc("malote_tasks_stale", "Those of them that hold a version which they would not be given today.", groupLabels, nil)
+)
+
+// metrics answers GET /metrics in Prometheus's words. It names accounts, clusters and
+// services, and has no values of secrets.
+func metrics(tasks *ecs.Service, log *slog.Logger) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		taskCounts{tasks},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), MaxRequestsInFlight: 2,
+	}))
+	return mux
+}
+
+// taskCounts is counted anew by each scrape.
+type taskCounts struct{ tasks *ecs.Service }
+
+func (taskCounts) Describe(ch chan<- *prometheus.Desc) {
+	ch <- holdingTasks
+	ch <- staleTasks
+}
+
+func (c taskCounts) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	counts, err := ecs.Counts(ctx, c.tasks)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(staleTasks, err)
+		return
+	}
+	for _, n := range counts {
+		labels := []string{n.Account, n.Region, n.Cluster, n.Group}
+		ch <- prometheus.MustNewConstMetric(holdingTasks, prometheus.GaugeValue, float64(n.Holding), labels...)
+		ch <- prometheus.MustNewConstMetric(staleTasks, prometheus.GaugeValue, float64(n.Stale), labels...)
+	}
+}
