@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -37,6 +38,8 @@ type hosts struct {
 	dir, endpoint  string
 	runtime        string // is short: sockets lie below it
 	server, agent  *exec.Cmd
+	dockerd        *exec.Cmd // the test's own, if it has one, and the containerd beneath
+	containerd     *exec.Cmd
 	admin          aws.Config
 	agentEnv       []string
 	docker         *client.Client
@@ -133,7 +136,7 @@ func (h *hosts) startServer() {
 
 func (h *hosts) startAgent() {
 	h.t.Helper()
-	h.start(&h.agent, h.log, h.agentEnv, "agent", "--data-dir", filepath.Join(h.dir, "agent"), "--runtime-dir", h.runtime, "--attribute", "room=cellar")
+	h.start(&h.agent, h.log, append(h.agentEnv, "DOCKER_HOST="+h.docker.DaemonHost()), "agent", "--data-dir", filepath.Join(h.dir, "agent"), "--runtime-dir", h.runtime, "--attribute", "room=cellar")
 }
 
 func (h *hosts) until(what string, ok func() bool) {
@@ -159,6 +162,43 @@ func (h *hosts) containers() []container.Summary {
 	return list.Items
 }
 
+// addHost makes a user for the agent, and tells it its access key.
+func (h *hosts) addHost(people *iam.Client) *iamtypes.AccessKey {
+	h.t.Helper()
+	ctx, user := h.t.Context(), aws.String("host-1")
+	if _, err := people.CreateUser(ctx, &iam.CreateUserInput{UserName: user}); err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := people.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{
+		UserName: user, PolicyArn: aws.String("arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"),
+	}); err != nil {
+		h.t.Fatal(err)
+	}
+	key, err := people.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: user})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.agentEnv = []string{
+		"AWS_ENDPOINT_URL=" + h.endpoint, "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=" + *key.AccessKey.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *key.AccessKey.SecretAccessKey,
+	}
+	return key.AccessKey
+}
+
+// taskRole makes a role for tasks, and returns its ARN.
+func (h *hosts) taskRole(people *iam.Client, policy string) string {
+	h.t.Helper()
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	role, err := people.CreateRole(h.t.Context(), &iam.CreateRoleInput{RoleName: aws.String("shop"), AssumeRolePolicyDocument: &trust})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := people.PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("shop"), PolicyName: aws.String("read"), PolicyDocument: &policy}); err != nil {
+		h.t.Fatal(err)
+	}
+	return *role.Role.Arn
+}
+
 // An agent on a host of its own: with a user of its own it gets the tasks that are placed
 // there, and their secrets. Neither end of it is the end of a task, and nothing is left behind.
 func TestAgent(t *testing.T) {
@@ -174,33 +214,10 @@ func TestAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := people.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("host-1")}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := people.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{
-		UserName: aws.String("host-1"), PolicyArn: aws.String("arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	key, err := people.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("host-1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.agentEnv = []string{
-		"AWS_ENDPOINT_URL=" + h.endpoint, "AWS_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID=" + *key.AccessKey.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *key.AccessKey.SecretAccessKey,
-	}
-	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
-	role, err := people.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("shop"), AssumeRolePolicyDocument: &trust})
-	if err != nil {
-		t.Fatal(err)
-	}
-	allow := malotetest.Allow(*secret.ARN, "secretsmanager:GetSecretValue")
-	if _, err := people.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("shop"), PolicyName: aws.String("read"), PolicyDocument: &allow}); err != nil {
-		t.Fatal(err)
-	}
+	key := h.addHost(people)
+	role := h.taskRole(people, malotetest.Allow(*secret.ARN, "secretsmanager:GetSecretValue"))
 	if _, err := tasks.RegisterTaskDefinition(ctx, &ecs.RegisterTaskDefinitionInput{
-		Family: aws.String("shop"), ExecutionRoleArn: role.Role.Arn, TaskRoleArn: role.Role.Arn,
+		Family: aws.String("shop"), ExecutionRoleArn: &role, TaskRoleArn: &role,
 		PlacementConstraints: []types.TaskDefinitionPlacementConstraint{{Type: "memberOf", Expression: aws.String("attribute:room == cellar")}},
 		ContainerDefinitions: []types.ContainerDefinition{
 			{
@@ -327,7 +344,7 @@ func TestAgent(t *testing.T) {
 		t.Errorf("%d containers of the second task are left", len(left))
 	}
 	// The host's own credentials reach no secret.
-	host := staticConfig(&connection{h.endpoint, "us-east-1", *key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey})
+	host := staticConfig(&connection{h.endpoint, "us-east-1", *key.AccessKeyId, *key.SecretAccessKey})
 	if _, err := secretsmanager.NewFromConfig(host).GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: secret.ARN}); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("GetSecretValue by the host: %v", err)
 	}
