@@ -40,6 +40,7 @@ type hosts struct {
 	server, agent  *exec.Cmd
 	dockerd        *exec.Cmd // the test's own, if it has one, and the containerd beneath
 	containerd     *exec.Cmd
+	bridge         string // its network
 	admin          aws.Config
 	agentEnv       []string
 	docker         *client.Client

@@ -44,6 +44,24 @@ func (h *hosts) startContainerd() {
 	h.until("the test's own containerd listens", func() bool { _, err := os.Stat(filepath.Join(root, "sock")); return err == nil })
 }
 
+// addBridge makes the network of the test's own Docker Engine. One that is told to have no
+// bridge deletes docker0, which is the host's.
+func (h *hosts) addBridge() (name string) {
+	h.t.Helper()
+	name = fmt.Sprintf("malote-t%d", os.Getpid()%100000)
+	for _, args := range [][]string{{"link", "add", name, "type", "bridge"}, {"addr", "add", "172.31.253.1/24", "dev", name}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			h.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	h.t.Cleanup(func() {
+		if out, err := exec.Command("ip", "link", "del", name).CombinedOutput(); err != nil {
+			h.t.Errorf("ip link del %s: %v: %s", name, err, out)
+		}
+	})
+	return name
+}
+
 // startDocker starts a Docker Engine of the test's own, which it may kill. It is like any but that
 // it touches neither iptables nor the default bridge, which belong to the host's.
 func (h *hosts) startDocker() {
@@ -53,7 +71,7 @@ func (h *hosts) startDocker() {
 		h.t.Fatal(err)
 	}
 	h.dockerd = h.daemon("dockerd.log", "dockerd", "--host", "unix://"+filepath.Join(root, "sock"), "--containerd", filepath.Join(h.runtime, "containerd", "sock"),
-		"--data-root", filepath.Join(h.dir, "docker"), "--exec-root", filepath.Join(root, "exec"), "--pidfile", filepath.Join(root, "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false")
+		"--data-root", filepath.Join(h.dir, "docker"), "--exec-root", filepath.Join(root, "exec"), "--pidfile", filepath.Join(root, "pid"), "--bridge", h.bridge, "--iptables=false", "--ip6tables=false")
 	h.until("the test's own Docker Engine answers", func() bool {
 		_, err := h.docker.Ping(context.WithoutCancel(h.t.Context()), client.PingOptions{})
 		return err == nil
@@ -87,6 +105,7 @@ func TestKilledDuringDeployments(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.docker.Close() })
+	h.bridge = h.addBridge()
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(filepath.Join(h.dir, "dockerd.log"))
