@@ -87,11 +87,16 @@ func (k *Key) seal(dst, nonce, plaintext, associated []byte) []byte {
 
 // Open returns the plaintext of what Seal appended, or ErrOpen.
 func (k *Key) Open(sealed, associated []byte) ([]byte, error) {
+	return k.AppendOpen(nil, sealed, associated)
+}
+
+// AppendOpen is Open into the room behind dst.
+func (k *Key) AppendOpen(dst, sealed, associated []byte) ([]byte, error) {
 	if len(sealed) < Overhead {
 		return nil, ErrOpen
 	}
 	nonce := sealed[:NonceSize]
-	plaintext, err := k.aead(nonce).Open(nil, nonce[12:], sealed[NonceSize:], associated)
+	plaintext, err := k.aead(nonce).Open(dst, nonce[12:], sealed[NonceSize:], associated)
 	if err != nil {
 		return nil, ErrOpen
 	}
