@@ -68,6 +68,10 @@ type Request struct {
 	Host      string // and port, as the client knows us
 	Time      time.Time
 
+	// Presigned says that the signature was in the query, and SignedAt when it was made.
+	Presigned bool
+	SignedAt  time.Time
+
 	// SourceARN is the resource on whose behalf a Service asks (aws:SourceArn): the task
 	// whose role ECS assumes. Empty for everyone else.
 	SourceARN string

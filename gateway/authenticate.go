@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/malote/malote/gateway/sigv4"
@@ -11,8 +12,8 @@ import (
 
 // How far a client's clock may be off.
 const (
-	jsonWindow  = 5 * time.Minute
-	queryWindow = 15 * time.Minute
+	jsonWindow = 5 * time.Minute
+	xmlWindow  = 15 * time.Minute
 )
 
 // nobodysSecret stands in for the secret of an unknown access key, so that an answer
@@ -22,36 +23,60 @@ const nobodysSecret = "****************************************"
 // authenticate finds out who signed the request, whose body hashes to payload. The
 // error is nil, a *failure for the client, or internal.
 func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Credential, *failure, error) {
-	query := e.service != nil && e.service.query
+	d := e.service.dialect()
 	if err := e.scope(a); err != nil {
-		return nil, signatureFailure(err, query), nil
+		return nil, signatureFailure(err, d), nil
 	}
 	credential, err := e.g.cfg.Credentials.Lookup(e.r.Context(), a.AccessKeyID, a.SessionToken)
 	if err != nil {
 		e.g.verifier.Verify(a, e.r, payload, nobodysSecret)
 		switch {
-		case errors.Is(err, ErrUnknownKey), errors.Is(err, ErrInvalidToken):
-			return nil, unknownKey.failure(query), nil
+		case errors.Is(err, ErrUnknownKey):
+			return nil, unknownKey.failure(d), nil
+		case errors.Is(err, ErrInvalidToken):
+			return nil, invalidToken.failure(d), nil
 		case errors.Is(err, ErrExpiredToken):
-			return nil, expiredToken.failure(query), nil
+			return nil, expiredToken.failure(d), nil
 		}
 		return nil, nil, fmt.Errorf("looking up access key %s: %w", a.AccessKeyID, err)
 	}
 	verified := e.g.verifier.Verify(a, e.r, payload, credential.SecretAccessKey)
 	if !credential.Expires.IsZero() && !e.start.Before(credential.Expires) {
-		return nil, expiredToken.failure(query), nil
+		return nil, expiredToken.failure(d), nil
 	}
 	window := jsonWindow
-	if query {
-		window = queryWindow
+	if d != dialectJSON {
+		window = xmlWindow
 	}
 	if err := a.CheckTime(e.start, window); err != nil {
-		return nil, signatureFailure(err, query), nil
+		return nil, e.untimely(a, err), nil
 	}
 	if !verified {
-		return nil, signatureFailure(sigv4.ErrMismatch, query), nil
+		return nil, signatureFailure(sigv4.ErrMismatch, d), nil
 	}
 	return credential, nil, nil
+}
+
+// untimely words a signature that is not of this time. S3 tells one that was given too
+// short a life from a clock that is wrong.
+func (e *exchange) untimely(a *sigv4.Authorization, err *sigv4.Error) *failure {
+	f := signatureFailure(err, e.service.dialect())
+	switch now := e.start.UTC().Format(time.RFC3339); {
+	case e.service.dialect() != dialectREST:
+	case a.Presigned && e.start.After(a.Time):
+		f.code, f.text = "AccessDenied", "Request has expired"
+		f.elements = [][2]string{
+			{"X-Amz-Expires", strconv.FormatInt(int64(a.Expires/time.Second), 10)},
+			{"Expires", a.Time.Add(a.Expires).UTC().Format(time.RFC3339)}, {"ServerTime", now},
+		}
+	default:
+		f.code, f.text = "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."
+		f.elements = [][2]string{
+			{"RequestTime", a.Time.UTC().Format(time.RFC3339)}, {"ServerTime", now},
+			{"MaxAllowedSkewMilliseconds", strconv.FormatInt(xmlWindow.Milliseconds(), 10)},
+		}
+	}
+	return f
 }
 
 // scope refuses a signature made for another service or region, or for any operation.

@@ -83,7 +83,7 @@ func (e *exchange) serve() {
 		return
 	}
 	if authErr != nil {
-		e.refuse(signatureFailure(authErr, e.service.query))
+		e.refuse(signatureFailure(authErr, e.service.dialect()))
 		return
 	}
 	ctx, ok := e.admit(a, body)
@@ -109,7 +109,16 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 	sum := sha256.Sum256(body)
 	var payload [2 * sha256.Size]byte
 	hex.Encode(payload[:], sum[:])
-	credential, f, err := e.authenticate(a, string(payload[:]))
+	credential, ok := e.identify(a, string(payload[:]))
+	if !ok {
+		return nil, false
+	}
+	return e.accept(a, credential), true
+}
+
+// identify authenticates the request, or answers why not.
+func (e *exchange) identify(a *sigv4.Authorization, payload string) (*Credential, bool) {
+	credential, f, err := e.authenticate(a, payload)
 	if err != nil {
 		e.fail(err)
 		return nil, false
@@ -119,6 +128,11 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 		return nil, false
 	}
 	e.principal = credential.Principal.ARN
+	return credential, true
+}
+
+// accept is the context of a request whose signature is right.
+func (e *exchange) accept(a *sigv4.Authorization, credential *Credential) context.Context {
 	request := &caller.Request{
 		ID:        e.id,
 		Principal: credential.Principal,
@@ -129,11 +143,13 @@ func (e *exchange) admit(a *sigv4.Authorization, body []byte) (context.Context, 
 		Secure:    e.r.TLS != nil,
 		Host:      e.r.Host,
 		Time:      e.start,
+		Presigned: a.Presigned,
+		SignedAt:  a.Time,
 	}
 	if from, err := netip.ParseAddrPort(e.r.RemoteAddr); err == nil {
 		request.SourceIP = from.Addr().Unmap()
 	}
-	return caller.With(e.r.Context(), request), true
+	return caller.With(e.r.Context(), request)
 }
 
 // maxUserAgent is what CloudTrail keeps of a user agent. The audit has thousands of them in
@@ -256,6 +272,11 @@ func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, e
 	if err := e.service.validate(op, in.Elem()); err != nil {
 		return nil, err
 	}
+	return op.call(ctx, in)
+}
+
+// call calls the method with an input, a pointer to its structure.
+func (op *operation) call(ctx context.Context, in reflect.Value) (any, error) {
 	// A Value of the interface's own type saves Call from asking what ctx implements.
 	results := op.method.Call([]reflect.Value{reflect.ValueOf(&ctx).Elem(), in})
 	if err, _ := results[1].Interface().(error); err != nil {
@@ -319,6 +340,10 @@ func (e *exchange) fail(err error) {
 // refuse answers a failure.
 func (e *exchange) refuse(f *failure) {
 	e.code = f.code
+	if e.service.dialect() == dialectREST {
+		e.refuseREST(f)
+		return
+	}
 	buffer := buffers.Get().(*[]byte)
 	defer release(buffer)
 	if e.service != nil && e.service.query {

@@ -38,6 +38,9 @@ type Config struct {
 	// Unsigned serve what lies at and below a path for anybody, such as those who were given
 	// a token: they decide by themselves who may.
 	Unsigned map[string]http.Handler
+	// Domains are names of this gateway below which S3's buckets have theirs:
+	// bucket.s3.example.com.
+	Domains []string
 	// Regions that requests may be signed for; nil for any. The partition's services,
 	// IAM and STS, may always be asked in us-east-1.
 	Regions []string
@@ -62,6 +65,7 @@ type gateway struct {
 	byName   map[string]*service
 	byTarget map[string]*service // by the part of X-Amz-Target before the dot
 	byAPI    map[string]*service // by Version, of the Query services
+	rest     *service            // the one that has paths: S3; nil for none
 	paths    []string            // of Handlers and Unsigned, longest first
 	verifier sigv4.Verifier
 	date     atomic.Pointer[date]
@@ -92,9 +96,12 @@ func New(cfg Config) (http.Handler, error) {
 			return nil, fmt.Errorf("gateway: %w", err)
 		}
 		g.byName[s.Name] = svc
-		if svc.query {
+		switch {
+		case svc.query:
 			g.byAPI[svc.model.Version] = svc
-		} else {
+		case svc.router != nil:
+			g.rest = svc
+		default:
 			g.byTarget[svc.model.Target] = svc
 		}
 	}
@@ -118,6 +125,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	path := r.URL.Path
 	switch {
+	case g.rest != nil && g.isREST(r):
+		e.serveREST()
 	case (path == "/" || path == "/health") && isProbe(r):
 		h["Content-Type"] = []string{"application/json"}
 		_, _ = w.Write([]byte("{\"status\":\"ok\"}\n"))
@@ -133,6 +142,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				}
 				return
 			}
+		}
+		if g.rest != nil {
+			e.serveREST()
+			return
 		}
 		e.refuse(&failure{code: "UnknownOperationException", status: http.StatusNotFound})
 	}

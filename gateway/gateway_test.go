@@ -699,7 +699,6 @@ func TestNewRefuses(t *testing.T) {
 		{"no operation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: talkative{}}}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
 		{"no operation of AWS's", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: inventive{}}}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
 		{"no implementation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: nil}}}, "gateway: kms has no implementation"},
-		{"another protocol", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "s3", Impl: struct{}{}}}}, "gateway: s3 speaks rest-xml, which is not served here"},
 		{"handler at the root", gateway.Config{Credentials: directory{}, Handlers: map[string]http.Handler{"/": http.NotFoundHandler()}}, `gateway: no handler can be at "/"`},
 	} {
 		if _, err := gateway.New(tt.cfg); err == nil || err.Error() != tt.want {

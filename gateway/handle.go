@@ -21,7 +21,7 @@ func (e *exchange) handle(h http.Handler) {
 	}
 	a, authErr := sigv4.Parse(e.r)
 	if authErr != nil {
-		e.refuse(signatureFailure(authErr, false))
+		e.refuse(signatureFailure(authErr, dialectJSON))
 		return
 	}
 	ctx, ok := e.admit(a, body)

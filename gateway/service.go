@@ -11,6 +11,7 @@ import (
 
 	"github.com/malote/malote/gateway/awsjson"
 	"github.com/malote/malote/gateway/model"
+	"github.com/malote/malote/gateway/restxml"
 )
 
 // service is a service as the gateway serves it.
@@ -19,7 +20,8 @@ type service struct {
 	model      *model.Service
 	query      bool
 	codec      awsjson.Codec
-	namespace  string // of a Query service's XML
+	namespace  string          // of a Query service's XML
+	router     *restxml.Router // of a REST service alone
 	operations map[string]*operation
 	maxBody    int64 // 0: as any
 }
@@ -31,7 +33,10 @@ type operation struct {
 	method reflect.Value
 	in     reflect.Type // the structure
 
+	out reflect.Type // the structure
+
 	once      sync.Once // makes what is below
+	rest      *restxml.Codec
 	validator *model.Validator
 	hasOutput bool
 	err       error
@@ -54,14 +59,15 @@ func newService(s Service) (*service, error) {
 	case model.Query:
 		svc.query = true
 		svc.namespace = "https://" + s.Name + ".amazonaws.com/doc/" + m.Version + "/"
-	default:
-		return nil, fmt.Errorf("%s speaks %s, which is not served here", s.Name, m.Protocol)
 	}
 	operations, err := methods(s.Impl, m)
 	if err != nil {
 		return nil, err
 	}
 	svc.operations = operations
+	if m.Protocol == model.RestXML {
+		svc.router = restxml.NewRouter(m, func(operation string) bool { return operations[operation] != nil })
+	}
 	return svc, nil
 }
 
@@ -83,7 +89,7 @@ func methods(impl any, m *model.Service) (map[string]*operation, error) {
 			wrong = append(wrong, fmt.Errorf("%s.%s: AWS's %s has no such operation", v.Type(), name, m.Name))
 			continue
 		}
-		operations[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem()}
+		operations[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem(), out: t.Out(0).Elem()}
 	}
 	return operations, errors.Join(wrong...)
 }
@@ -106,6 +112,9 @@ func (s *service) prepare(op *operation) error {
 		op.hasOutput = described.Output != nil
 		if described.Input != nil {
 			op.validator, op.err = model.NewValidator(described.Input, op.in)
+		}
+		if op.err == nil && s.router != nil {
+			op.rest, op.err = restxml.NewCodec(s.model, op.name, op.in, op.out)
 		}
 	})
 	return op.err
@@ -142,6 +151,9 @@ func (s *service) invalid(op *operation, violations []model.Violation) error {
 	}
 	if len(kept) == 0 {
 		return nil
+	}
+	if s.router != nil {
+		return restViolation(kept)
 	}
 	code := "ValidationException"
 	switch {

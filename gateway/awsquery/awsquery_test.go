@@ -191,7 +191,7 @@ func FuzzDecode(f *testing.F) {
 func FuzzText(f *testing.F) {
 	f.Add("a<b>&\r\n\t\x01\xff\ufffe")
 	f.Fuzz(func(t *testing.T, s string) {
-		text := append([]byte("<a>"), appendText(nil, s)...)
+		text := append([]byte("<a>"), AppendText(nil, s)...)
 		var got string
 		if err := xml.Unmarshal(append(text, "</a>"...), &got); err != nil {
 			t.Fatalf("%q: %v", s, err)

@@ -28,7 +28,7 @@ func AppendResponse(b []byte, namespace, operation, requestID string, out any) (
 		}
 	}
 	b = append(b, "<ResponseMetadata><RequestId>"...)
-	b = appendText(b, requestID)
+	b = AppendText(b, requestID)
 	b = append(b, "</RequestId></ResponseMetadata></"...)
 	b = append(b, operation...)
 	return append(b, "Response>\n"...), nil
@@ -40,11 +40,11 @@ func AppendError(b []byte, namespace, fault, code, message, requestID string) []
 	b = append(b, "<Error><Type>"...)
 	b = append(b, fault...)
 	b = append(b, "</Type><Code>"...)
-	b = appendText(b, code)
+	b = AppendText(b, code)
 	b = append(b, "</Code><Message>"...)
-	b = appendText(b, message)
+	b = AppendText(b, message)
 	b = append(b, "</Message></Error><RequestId>"...)
-	b = appendText(b, requestID)
+	b = AppendText(b, requestID)
 	return append(b, "</RequestId></ErrorResponse>\n"...)
 }
 
@@ -106,7 +106,7 @@ func appendValue(b []byte, t *shape.Type, v reflect.Value) ([]byte, error) {
 	case shape.Map:
 		for _, key := range sortedKeys(v) {
 			b = append(b, "<entry><key>"...)
-			b = appendText(b, key.String())
+			b = AppendText(b, key.String())
 			b = append(b, "</key>"...)
 			if b, err = appendElement(b, "value", t.Elem, v.MapIndex(key)); err != nil {
 				return b, err
@@ -117,7 +117,7 @@ func appendValue(b []byte, t *shape.Type, v reflect.Value) ([]byte, error) {
 	case shape.Document:
 		return b, fmt.Errorf("%s cannot be written in XML", t.Go)
 	case shape.String:
-		return appendText(b, v.String()), nil
+		return AppendText(b, v.String()), nil
 	}
 	return append(b, scalar(t, v)...), nil
 }
@@ -174,8 +174,8 @@ func absent(t *shape.Type, v reflect.Value) bool {
 	return false
 }
 
-// appendText writes character data. What XML cannot say becomes U+FFFD.
-func appendText(b []byte, s string) []byte {
+// AppendText writes character data of XML. What XML cannot say becomes U+FFFD.
+func AppendText(b []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
 		case c == '&':

@@ -90,8 +90,10 @@ type Shape struct {
 
 // Binding is where a member of a REST protocol travels.
 type Binding struct {
-	Location string
-	Name     string
+	Location        string // uri, querystring, header, headers (all that begin with Name); "" within the body
+	Name            string // "": as the member
+	TimestampFormat string // iso8601 or rfc822; "": the location's usual one
+	XMLAttribute    bool
 }
 
 var (

@@ -10,6 +10,7 @@ package shape
 
 import (
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ const (
 	Struct
 	Union
 	Document
+	Stream // a body that is read as it comes
 )
 
 // Type describes a Go type of the SDK.
@@ -112,8 +114,10 @@ func Of(t reflect.Type) (*Type, error) {
 type builder map[reflect.Type]*Type
 
 var (
-	timeType     = reflect.TypeFor[time.Time]()
-	metadataType = reflect.TypeFor[middleware.Metadata]()
+	timeType       = reflect.TypeFor[time.Time]()
+	metadataType   = reflect.TypeFor[middleware.Metadata]()
+	readerType     = reflect.TypeFor[io.Reader]()
+	readCloserType = reflect.TypeFor[io.ReadCloser]()
 )
 
 func (b builder) describe(goType reflect.Type) (*Type, error) {
@@ -159,6 +163,8 @@ func (b builder) fill(t *Type) error {
 	case k == reflect.Struct:
 		t.Kind = Struct
 		err = b.fields(t)
+	case t.Go == readerType, t.Go == readCloserType:
+		t.Kind = Stream
 	case documents[t.Go] != nil:
 		t.Kind = Document
 	case unions[t.Go] != nil:

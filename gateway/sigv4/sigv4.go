@@ -34,7 +34,8 @@ type Code uint8
 const (
 	Missing    Code = iota + 1 // no signature at all
 	Incomplete                 // one that cannot be read
-	Invalid                    // wrong, for another scope, or not of this time
+	Invalid                    // wrong, or for another scope
+	Untimely                   // not of this time
 )
 
 // An Error says why a request's signature is refused, in AWS's words.
@@ -250,14 +251,14 @@ func parseISO(s string) (time.Time, bool) {
 func (a *Authorization) CheckTime(now time.Time, window time.Duration) *Error {
 	now = now.UTC().Truncate(time.Second)
 	if a.Time.After(now.Add(window)) {
-		return &Error{Invalid, fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)",
+		return &Error{Untimely, fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)",
 			a.stamp, now.Add(window).Format(isoBasic), now.Format(isoBasic), window/time.Minute)}
 	}
 	if a.Presigned && a.Expires > 0 {
 		window = a.Expires
 	}
 	if a.Time.Before(now.Add(-window)) {
-		return &Error{Invalid, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)",
+		return &Error{Untimely, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)",
 			a.stamp, now.Add(-window).Format(isoBasic), now.Format(isoBasic), window/time.Minute)}
 	}
 	return nil

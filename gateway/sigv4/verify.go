@@ -11,9 +11,6 @@ import (
 	"sync"
 )
 
-// Payload values of S3 and its like, in place of a hash.
-const UnsignedPayload = "UNSIGNED-PAYLOAD"
-
 // ErrMismatch is the error of a signature that does not verify.
 var ErrMismatch = &Error{Invalid, "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
 
