@@ -26,6 +26,7 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/kms"
 	"github.com/malote/malote/service/logs"
+	"github.com/malote/malote/service/s3"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
 	"github.com/malote/malote/service/sts"
@@ -38,6 +39,10 @@ type Config struct {
 	Seal      seal.Seal   // wraps the keyring's keys
 	Audit     audit.Log   // the caller closes it after Close
 	Bootstrap directory.BootstrapConfig
+	Blobs     s3.Blobs // the bodies of objects; the caller closes it after Close. Nil: S3 is not served
+
+	// Domains are names of this control plane below which buckets have theirs.
+	Domains []string
 
 	// RotationFunctions rotate secrets. Nil means that this control plane rotates none.
 	RotationFunctions map[string]functions.Definition
@@ -108,10 +113,22 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "ecs", Impl: tasks},
 		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
 	}
+	upkeeps := map[string]func(context.Context) error{
+		"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
+		"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
+		"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
+		"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
+	}
+	if c.Blobs != nil {
+		objects := s3.New(s3.Config{Store: ring, Blobs: c.Blobs, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
+		services = append(services, gateway.Service{Name: "s3", Impl: objects, MaxBody: s3.MaxBody})
+		upkeeps["s3"] = func(ctx context.Context) error { return s3.Maintain(ctx, objects) }
+	}
 	plane.Services, plane.Metrics = services, metrics(tasks, c.Log)
 	plane.Handler, err = gateway.New(gateway.Config{
 		Services:    services,
 		Credentials: people,
+		Domains:     append([]string{"localhost"}, c.Domains...),
 		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets), "/holdings": ecs.Holdings(tasks)},
 		Unsigned:    map[string]http.Handler{"/v1/data-channel": ecs.DataChannels(tasks)},
 		Now:         c.Now,
@@ -124,14 +141,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	var background sync.WaitGroup
 	background.Go(func() { ecs.Schedule(upkeep, tasks) })
 	background.Go(func() { ecs.FollowSecrets(upkeep, tasks) })
-	background.Go(func() {
-		maintain(upkeep, c.Log, map[string]func(context.Context) error{
-			"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },
-			"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
-			"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
-			"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
-		})
-	})
+	background.Go(func() { maintain(upkeep, c.Log, upkeeps) })
 	if c.RotationFunctions != nil {
 		background.Go(func() {
 			if err := rotators.Begin(upkeep); err != nil {

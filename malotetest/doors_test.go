@@ -3,7 +3,9 @@ package malotetest_test
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/gateway/model"
@@ -43,6 +46,9 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 	forged.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: strings.Repeat("x", 40)}, nil
 	})
+	if _, err := s3.NewFromConfig(sys.Config()).CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(doorBucket)}); err != nil {
+		t.Fatal(err)
+	}
 	coverage, err := gateway.Coverage(sys.Services()...)
 	if err != nil {
 		t.Fatal(err)
@@ -66,10 +72,14 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 				if status != http.StatusOK {
 					t.Errorf("%s: %d %s, want an answer", action, status, answer)
 				}
+			case operation.HTTP.Method == http.MethodHead:
+				if status != http.StatusForbidden {
+					t.Errorf("%s: %d, want a denial", action, status)
+				}
 			case !strings.Contains(answer, "AccessDenied"):
 				t.Errorf("%s: %d %s, want a denial", action, status, answer)
 			}
-			if status, answer := call(t, forged, described, operation); status < 400 || !strings.Contains(answer, "Signature") {
+			if status, answer := call(t, forged, described, operation); status < 400 || !strings.Contains(answer, "Signature") && operation.HTTP.Method != http.MethodHead {
 				t.Errorf("%s with a wrong signature: %d %s", action, status, answer)
 			}
 		}
@@ -86,6 +96,9 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 	input := map[string]any{}
 	if op.Input != nil {
 		input = example(t, op.Input, op.Name).(map[string]any)
+	}
+	if service.Protocol == model.RestXML {
+		return send(t, cfg, service.Name, restRequest(t, *cfg.BaseEndpoint, op, input))
 	}
 	header := http.Header{}
 	var body []byte
@@ -104,12 +117,34 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 		t.Fatal(err)
 	}
 	request.Header = header
+	return send(t, cfg, service.Name, request)
+}
+
+// send signs a request and returns what it is answered.
+func send(t *testing.T, cfg aws.Config, service string, request *http.Request) (int, string) {
+	t.Helper()
 	keys, err := cfg.Credentials.Retrieve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	var body []byte
+	if request.GetBody != nil {
+		again, err := request.GetBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err = io.ReadAll(again); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(t.Context(), keys, request, hex.EncodeToString(sum[:]), service.Name, malotetest.Region, time.Now()); err != nil {
+	hash := hex.EncodeToString(sum[:])
+	var options []func(*v4.SignerOptions)
+	if service == "s3" {
+		request.Header.Set("X-Amz-Content-Sha256", hash)
+		options = append(options, func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	}
+	if err := v4.NewSigner().SignHTTP(t.Context(), keys, request, hash, service, malotetest.Region, time.Now(), options...); err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.DefaultClient.Do(request)
@@ -122,6 +157,82 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(answer)
+}
+
+// doorBucket is there; its objects are not.
+const doorBucket = "door-bucket"
+
+// restRequest is the smallest valid request of an operation of S3's.
+func restRequest(t *testing.T, endpoint string, op *model.Operation, input map[string]any) *http.Request {
+	t.Helper()
+	path, query, _ := strings.Cut(op.HTTP.URI, "?")
+	path = strings.NewReplacer("{Bucket}", doorBucket, "{Key+}", "key").Replace(path)
+	header, values := http.Header{}, url.Values{}
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(pair, "="); name != "" {
+			values.Set(name, value)
+		}
+	}
+	var body strings.Builder
+	if op.Input != nil {
+		for name, value := range input {
+			switch member := op.Input.Members[name]; {
+			case name == op.Input.Payload && member.Type == "structure":
+				root := member.Binding.Name
+				if root == "" {
+					root = name
+				}
+				writeXML(&body, root, member, value)
+			case name == op.Input.Payload:
+				body.WriteString(fmt.Sprint(value))
+			case member.Binding.Location == "querystring":
+				values.Set(member.Binding.Name, fmt.Sprint(value))
+			case member.Binding.Location == "header" && member.Type == "list":
+				header.Set(member.Binding.Name, fmt.Sprint(value.([]any)[0]))
+			case member.Binding.Location == "header" && name == "CopySource":
+				header.Set(member.Binding.Name, doorBucket+"/key")
+			case member.Binding.Location == "header":
+				header.Set(member.Binding.Name, fmt.Sprint(value))
+			}
+		}
+	}
+	if op.HTTP.Method != http.MethodGet && op.HTTP.Method != http.MethodHead {
+		sum := md5.Sum([]byte(body.String()))
+		header.Set("Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
+	}
+	request, err := http.NewRequestWithContext(t.Context(), op.HTTP.Method, endpoint+path+"?"+values.Encode(), strings.NewReader(body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	return request
+}
+
+// writeXML writes a value as S3 does.
+func writeXML(b *strings.Builder, name string, shape *model.Shape, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		fmt.Fprintf(b, "<%s>", name)
+		for member, value := range v {
+			inner := shape.Members[member]
+			if inner.Binding.Name != "" {
+				member = inner.Binding.Name
+			}
+			writeXML(b, member, inner, value)
+		}
+		fmt.Fprintf(b, "</%s>", name)
+	case []any:
+		if !shape.Flattened {
+			fmt.Fprintf(b, "<%s>", name)
+			defer fmt.Fprintf(b, "</%s>", name)
+			name = shape.Elem.Name
+		}
+		for _, item := range v {
+			writeXML(b, name, shape.Elem, item)
+		}
+	default:
+		fmt.Fprintf(b, "<%s>%v</%s>", name, value, name)
+	}
 }
 
 // candidates are values that some pattern of AWS's wants.

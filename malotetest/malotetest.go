@@ -37,6 +37,7 @@ import (
 	"github.com/malote/malote/rotation"
 	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/iam/directory"
+	"github.com/malote/malote/service/s3/blobs"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/memory"
 )
@@ -55,12 +56,13 @@ type System struct {
 	Clock    *Clock
 	Canaries *canary.Set
 
-	t      testing.TB
-	server *httptest.Server
-	plane  *controlplane.ControlPlane
-	raw    store.Store // beneath the keyring
-	logged *buffer
-	errors *buffer // every body that was answered with a status of 400 and more
+	t       testing.TB
+	server  *httptest.Server
+	plane   *controlplane.ControlPlane
+	raw     store.Store // beneath the keyring
+	objects string      // the folder of objects' bodies
+	logged  *buffer
+	errors  *buffer // every body that was answered with a status of 400 and more
 }
 
 // Option changes what New starts.
@@ -117,9 +119,14 @@ func New(t testing.TB, with ...Option) *System {
 		t.Fatal(err)
 	}
 	s := &System{Clock: o.clock, Canaries: new(canary.Set), t: t, raw: o.store, logged: new(buffer), errors: new(buffer)}
+	s.objects = filepath.Join(dir, "objects")
+	bodies, err := blobs.OpenFolder(s.objects)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.plane, err = controlplane.Open(t.Context(), controlplane.Config{
-		Store: o.store, Seal: root, Audit: records,
+		Store: o.store, Seal: root, Audit: records, Blobs: bodies,
 		Bootstrap: directory.BootstrapConfig{Account: Account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret},
 		Endpoint:  "http://" + s.server.Listener.Addr().String(),
 
@@ -142,6 +149,9 @@ func New(t testing.TB, with ...Option) *System {
 			t.Errorf("closing the audit: %v", err)
 		}
 		s.sweep(trail)
+		if err := bodies.Close(); err != nil {
+			t.Errorf("closing the folder of bodies: %v", err)
+		}
 		if err := s.raw.Close(); err != nil {
 			t.Errorf("closing the store: %v", err)
 		}
@@ -156,6 +166,9 @@ func (s *System) serve(w http.ResponseWriter, r *http.Request) {
 
 // Endpoint is the URL of the control plane.
 func (s *System) Endpoint() string { return s.server.URL }
+
+// Objects is the folder in which the bodies of objects are.
+func (s *System) Objects() string { return s.objects }
 
 // Metrics answers GET /metrics, as at malote up --metrics-listen.
 func (s *System) Metrics() http.Handler { return s.plane.Metrics }
@@ -257,6 +270,11 @@ func (s *System) sweep(trail string) {
 	if err != nil {
 		s.t.Errorf("reading the store: %v", err)
 	}
+	bodies, err := s.Canaries.Dir(s.objects)
+	if err != nil {
+		s.t.Errorf("reading the objects' bodies: %v", err)
+	}
+	hits = append(hits, bodies...)
 	for _, hit := range hits {
 		s.t.Errorf("a secret leaked: %s", hit)
 	}

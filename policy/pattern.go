@@ -270,20 +270,22 @@ func splitARN(s string) (a arn, ok bool) {
 // arnPattern matches an ARN part by part, so that a "*" in the region cannot swallow
 // the account. Only the last part may have variables, and its "*" crosses "/" and ":".
 type arnPattern struct {
-	all   bool // "*"
-	exact string
-	parts [6]pattern
+	written string
+	all     bool // "*"
+	exact   string
+	parts   [6]pattern
 }
 
 // compileARN compiles an element of Resource. ok is false when text is no ARN.
 func compileARN(text string, variables bool) (p arnPattern, ok bool, wrong string) {
 	if text == "*" {
-		return arnPattern{all: true}, true, ""
+		return arnPattern{written: text, all: true}, true, ""
 	}
 	parts, ok := splitARN(text)
 	if !ok || parts[0] != "arn" {
 		return p, false, ""
 	}
+	p.written = text
 	for i := range 5 {
 		if variables && strings.Contains(parts[i], "${") {
 			return p, false, "a policy variable may stand only behind the fifth colon"

@@ -195,6 +195,19 @@ func (d *Document) Principals() iter.Seq[string] {
 	}
 }
 
+// Resources lists the values of Resource and NotResource elements, as written and in order.
+func (d *Document) Resources() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range d.Statements {
+			for _, r := range d.Statements[i].resources {
+				if !yield(r.written) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Rewrite returns text with every value under "AWS" in a Principal or NotPrincipal
 // replaced by what resolve makes of it, and the rest as it was, byte for byte. "*" is
 // left alone. This is how a policy is stored by unique ids, so that who is deleted and

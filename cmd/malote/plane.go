@@ -17,6 +17,7 @@ import (
 	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/functions"
 	"github.com/malote/malote/service/iam/directory"
+	"github.com/malote/malote/service/s3/blobs"
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/bolt"
 	"github.com/malote/malote/store/etcd"
@@ -24,10 +25,12 @@ import (
 
 // planeFlags say what a control plane in this process stands on.
 type planeFlags struct {
-	DataDir string `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store   string `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
-	Account string `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
-	Region  string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
+	DataDir  string   `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	Store    string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	Objects  string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
+	S3Domain []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
+	Account  string   `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
+	Region   string   `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
 
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
@@ -74,6 +77,13 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		return nil, err
 	}
 	p.close = append(p.close, records.Close)
+	bodies, err := f.openObjects(ctx, p.dir)
+	if err != nil {
+		return nil, err
+	}
+	if bodies != nil {
+		p.close = append(p.close, bodies.Close)
+	}
 	var engine *controlplane.Engine
 	if f.engineCluster != "" {
 		if p.engine, err = engineName(p.dir); err != nil {
@@ -82,7 +92,7 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		engine = &controlplane.Engine{Region: f.Region, Cluster: f.engineCluster, Name: p.engine}
 	}
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
-		Store: backing, Seal: p.key, Audit: records, Endpoint: endpoint, Log: log,
+		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: endpoint, Log: log,
 		RotationFunctions: f.functions, Rotators: builtin.Named, Engine: engine,
 		Bootstrap: directory.BootstrapConfig{
 			Account:          f.Account,
@@ -113,6 +123,18 @@ func (f planeFlags) openStore(ctx context.Context, dir string) (store.Store, err
 		endpoints = append(endpoints, "http://"+host)
 	}
 	return etcd.Open(ctx, etcd.Config{Endpoints: endpoints, Prefix: strings.TrimPrefix(u.Path, "/")})
+}
+
+// openObjects opens where bodies are kept. It is nil for a cluster that was told of no place:
+// a folder on one machine is not where the others look.
+func (f planeFlags) openObjects(ctx context.Context, dir string) (blobs.Blobs, error) {
+	switch {
+	case f.Objects != "":
+		return blobs.Open(ctx, f.Objects)
+	case f.Store != "":
+		return nil, nil
+	}
+	return blobs.OpenFolder(filepath.Join(dir, "objects"))
 }
 
 // Close ends everything in reverse.
