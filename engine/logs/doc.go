@@ -12,7 +12,7 @@
 // # The way of a line
 //
 //	container → dockerd → a unix socket, by Docker's own fluentd driver
-//	          → joined if Docker split it → masked → spool → splunk, fluentd or awslogs
+//	          → joined if Docker split it → masked → spool → splunk, fluentd, awslogs or the task's log router
 //
 // The container gets the driver and options of [Stream.Docker]: fluentd, with sub-second
 // times, without Docker's own copy on disk, and not asynchronous, since then Docker drops

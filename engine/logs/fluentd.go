@@ -26,6 +26,7 @@ type fluentd struct {
 	lazy             bool // do not mind at the start that it is away
 	conn             net.Conn
 	from             decoder
+	dial             func(ctx context.Context) (net.Conn, error) // nil: by network and address
 }
 
 const fluentdTimeout = 30 * time.Second
@@ -101,7 +102,9 @@ func (f *fluentd) connect(ctx context.Context) error {
 	}
 	dialer := &net.Dialer{Timeout: fluentdTimeout, KeepAlive: 15 * time.Second}
 	var err error
-	if f.tls {
+	if f.dial != nil {
+		f.conn, err = f.dial(ctx)
+	} else if f.tls {
 		f.conn, err = (&tls.Dialer{NetDialer: dialer}).DialContext(ctx, f.network, f.address)
 	} else {
 		f.conn, err = dialer.DialContext(ctx, f.network, f.address)

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const (
 	firstPatience = 2 * time.Second
 
 	firstRetry, lastRetry = 250 * time.Millisecond, 30 * time.Second
+	routerRetry           = 2 * time.Second // the last for a router, which has to get the rest before it is stopped
 )
 
 // Config says where a forwarder keeps its socket and its spool.
@@ -143,7 +145,7 @@ func (f *Forwarder) Close(ctx context.Context) error {
 
 // Spec is the log configuration of a container.
 type Spec struct {
-	Driver  string            // splunk, fluentd or awslogs
+	Driver  string            // splunk, fluentd, awslogs or awsfirelens
 	Options map[string]string // as the task definition has them
 	Secrets map[string]string // the values of secretOptions, by name; they win
 	Mask    []string          // the task's values
@@ -154,6 +156,7 @@ type Spec struct {
 	AWS               aws.Config
 	TaskID, Container string
 	Found             bool
+	Router            Router // for awsfirelens
 	// Output, if set, gets each line, masked, as it comes.
 	Output func(source string, line []byte)
 }
@@ -185,9 +188,12 @@ type Stream struct {
 	spool     *spool
 	to        destination
 	retry     retryPolicy
-	multi     *multiline    // nil: a line is a message
-	pause     time.Duration // between shipments, for there to be more in each
-	shipped   chan struct{} // closed when all is
+	multi     *multiline      // nil: a line is a message
+	pause     time.Duration   // between shipments, for there to be more in each
+	shipped   chan struct{}   // closed when all is
+	far       context.Context // ends when there is no far end any more
+	abandon   context.CancelFunc
+	lost      int // lines that shipAll dropped for that
 
 	mu    sync.Mutex // guards the rest
 	conns int        // of dockerd, now
@@ -198,8 +204,9 @@ type Stream struct {
 
 type retryPolicy struct {
 	first time.Duration
-	most  int // attempts; zero is for ever
-	lines int // that may wait; zero is what fits into the spool
+	last  time.Duration // zero: lastRetry
+	most  int           // attempts; zero is for ever
+	lines int           // that may wait; zero is what fits into the spool
 }
 
 // partial is a line that Docker has split, as far as it has come.
@@ -217,7 +224,7 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("opening log %q: the name may hold letters, digits, dots, dashes and underscores", name)
 	}
-	if spec.Driver != "awslogs" {
+	if spec.Driver != "awslogs" && spec.Driver != "awsfirelens" {
 		if err := Check(spec.Driver); err != nil {
 			return nil, err
 		}
@@ -238,6 +245,8 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 		s.to, err = newSplunk(o, spec.Host)
 	case "awslogs":
 		s.to, err = newAwslogs(o, s, spec)
+	case "awsfirelens":
+		s.to, err = newRouter(o, s, spec)
 	default:
 		s.to, err = newFluentd(o, s)
 	}
@@ -261,9 +270,11 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 		return nil, err
 	}
 	s.spool.most = s.retry.lines
+	s.far, s.abandon = context.WithCancel(f.ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || f.streams[name] != nil {
+		s.abandon()
 		s.to.close()
 		return nil, fmt.Errorf("opening log %s: it is open already, or the forwarder is closed", name)
 	}
@@ -322,6 +333,10 @@ func (s *Stream) Close() {
 		s.spool.close()
 	})
 }
+
+// Abandon says that the far end is gone for good: what is not shipped is dropped, and the
+// log says how much that was. The stream still has to be closed.
+func (s *Stream) Abandon() { s.abandon() }
 
 // Shipped is closed when a closed stream has shipped all it had.
 func (s *Stream) Shipped() <-chan struct{} { return s.shipped }
@@ -514,9 +529,13 @@ const maxLine = 1 << 20
 func (s *Stream) shipAll() {
 	f := s.forwarder
 	defer func() {
+		s.abandon()
 		s.to.close()
 		s.spool.close()
 		s.spool.remove()
+		if s.lost > 0 {
+			f.log.Error("lines are lost", "log", s.name, "lines", s.lost)
+		}
 		f.mu.Lock()
 		delete(f.streams, s.name)
 		f.mu.Unlock()
@@ -549,7 +568,10 @@ func (s *Stream) shipAll() {
 func (s *Stream) ship(log *slog.Logger, entries []entry) bool {
 	wait, failures := s.retry.first, 0
 	for {
-		err := s.to.ship(s.forwarder.ctx, entries)
+		err := s.far.Err()
+		if err == nil {
+			err = s.to.ship(s.far, entries)
+		}
 		if err == nil {
 			if failures > 0 {
 				log.Info("shipping again", "failures", failures)
@@ -558,6 +580,13 @@ func (s *Stream) ship(log *slog.Logger, entries []entry) bool {
 		}
 		if s.forwarder.ctx.Err() != nil {
 			return false
+		}
+		if s.far.Err() != nil {
+			if s.lost == 0 {
+				log.Error("there is no far end any more: lines are dropped")
+			}
+			s.lost += len(entries)
+			return true
 		}
 		if _, never := errors.AsType[rejected](err); never {
 			if len(entries) == 1 {
@@ -579,9 +608,8 @@ func (s *Stream) ship(log *slog.Logger, entries []entry) bool {
 		}
 		select {
 		case <-time.After(wait):
-		case <-s.forwarder.ctx.Done():
-			return false
+		case <-s.far.Done():
 		}
-		wait = min(2*wait, lastRetry)
+		wait = min(2*wait, cmp.Or(s.retry.last, lastRetry))
 	}
 }
