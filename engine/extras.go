@@ -188,8 +188,8 @@ func (t *task) environment(def types.ContainerDefinition) []string {
 	return env
 }
 
-// logging says where a container's output goes: with secretOptions, and for awslogs, to
-// the engine's forwarder; else to Docker's driver of the name.
+// logging says where a container's output goes: with secretOptions, and for awslogs and
+// awsfirelens, to the engine's forwarder; else to Docker's driver of the name.
 func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, error) {
 	def := t.defs[i]
 	l := def.LogConfiguration
@@ -214,6 +214,10 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 			output(Line{TaskARN: t.work.ARN, Container: name, Stream: stream, Text: line})
 		}
 	}
+	source := t.router.Source(name)
+	if source != nil {
+		t.route(&spec, source)
+	}
 	stream, err := t.engine.forwarder.Open(ctx, endpointName(t.work.ARN, i), spec)
 	if err != nil {
 		if l.LogDriver == types.LogDriverAwslogs {
@@ -223,6 +227,12 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 	}
 	t.mu.Lock()
 	t.streams = append(t.streams, stream)
+	if source != nil {
+		t.routed[name] = stream
+		if t.routerGone {
+			stream.Abandon()
+		}
+	}
 	t.mu.Unlock()
 	out := logConfig{labels: map[string]string{labelLogDriver: driver}}
 	out.driver, out.options = stream.Docker()

@@ -32,6 +32,11 @@ func (t *task) prepare() error {
 		t.binds[aws.ToString(v.Name)] = source
 		t.mu.Unlock()
 	}
+	if t.router != nil {
+		if err := t.prepareRouter(); err != nil {
+			return fmt.Errorf("ResourceInitializationError: unable to generate firelens config file: %w", err)
+		}
+	}
 	if needsPause(t.work) {
 		if err := t.preparePause(); err != nil {
 			return fmt.Errorf("CannotStartContainerError: ContainerNetworkingError: the container that holds the task's shared namespaces: %w", err)
@@ -211,7 +216,14 @@ func (t *task) create(i int) (id string, err error) {
 	if err := t.fillVolumes(ctx, def, s.image); err != nil {
 		return "", fmt.Errorf("CannotCreateContainerError: %w", err)
 	}
-	s.env = t.environment(def)
+	if s.router, err = t.routerFiles(name); err != nil {
+		return "", fmt.Errorf("CannotCreateContainerError: %w", err)
+	}
+	env, err := t.fluentEnvironment(ctx, def)
+	if err != nil {
+		return "", fmt.Errorf("CannotInspectContainerError: the log router: %w", err)
+	}
+	s.env = append(t.environment(def), env...)
 	s.secrets = resolved.env(name)
 	s.versions = resolved.versionsOf(name)
 	if s.log, err = t.logging(ctx, i, resolved); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/shim"
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/firelens"
 	"github.com/malote/malote/internal/ourlabels"
 )
 
@@ -161,6 +162,8 @@ func (t *task) reopen(r *resolved) error {
 type want struct {
 	container, name string // as in the container's versions
 	option          string // of the log driver; empty: a variable
+	router          string // of a log option: the container that is given it as the variable as
+	as              string
 	ref             inject.Ref
 	version         string               // the one that the container has been given or is to be given; empty: the current one
 	none            bool                 // it has been given none, as there was none
@@ -185,7 +188,7 @@ func (t *task) given(container string) (versions map[string]string, found bool) 
 
 // wants lists what a task's containers ask for.
 func (t *task) wants(region string) (all []want, failed inject.Errors) {
-	for _, def := range t.defs {
+	for i, def := range t.defs {
 		container := aws.ToString(def.Name)
 		wishes, err := ourlabels.Of(&def)
 		if err != nil {
@@ -225,7 +228,11 @@ func (t *task) wants(region string) (all []want, failed inject.Errors) {
 		}
 		if l := def.LogConfiguration; l != nil {
 			for _, s := range l.SecretOptions {
-				add(want{name: logOption(aws.ToString(s.Name)), option: aws.ToString(s.Name)}, s.ValueFrom)
+				w := want{name: logOption(aws.ToString(s.Name)), option: aws.ToString(s.Name)}
+				if t.router.Source(container) != nil {
+					w.router, w.as = t.router.Container, firelens.Variable(w.option, i)
+				}
+				add(w, s.ValueFrom)
 			}
 		}
 	}
@@ -357,6 +364,9 @@ func (r *resolved) take(w want, values map[string]inject.Value, below map[string
 			r.logOptions[w.container] = map[string]inject.Value{}
 		}
 		r.logOptions[w.container][w.option] = v
+		if w.router != "" {
+			r.secrets[w.router] = append(r.secrets[w.router], variable{w.as, v})
+		}
 	case w.expand != nil:
 		keys, err := inject.Object(w.ref, v)
 		if err != nil {
@@ -410,7 +420,7 @@ func (r *resolved) unambiguous(def types.ContainerDefinition) error {
 	}
 	for _, v := range r.secrets[aws.ToString(def.Name)] {
 		if seen[v.name] {
-			return fmt.Errorf("container %s would have the variable %s twice: by an expanded secret, and by another secret or the definition's environment", aws.ToString(def.Name), v.name)
+			return fmt.Errorf("container %s would have the variable %s twice: by an expanded secret or a log option, and by another secret or the definition's environment", aws.ToString(def.Name), v.name)
 		}
 		seen[v.name] = true
 	}
@@ -532,7 +542,7 @@ func withCredentials(config aws.Config, c *acs.Credentials, region string) aws.C
 
 // forwarded reports whether a container's log goes through the engine.
 func forwarded(def types.ContainerDefinition) bool {
-	return hasSecretOptions(def) || def.LogConfiguration != nil && def.LogConfiguration.LogDriver == types.LogDriverAwslogs
+	return hasSecretOptions(def) || firelens.Uses(&def) || def.LogConfiguration != nil && def.LogConfiguration.LogDriver == types.LogDriverAwslogs
 }
 
 // hasSecretOptions reports whether a container's log driver wants secrets.

@@ -19,6 +19,7 @@ import (
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/internal/firelens"
 	"github.com/malote/malote/internal/ourlabels"
 )
 
@@ -87,10 +88,6 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 	switch {
 	case len(def.EnvironmentFiles) > 0:
 		return no("environmentFiles")
-	case def.FirelensConfiguration != nil:
-		return no("firelensConfiguration")
-	case def.LogConfiguration != nil && def.LogConfiguration.LogDriver == types.LogDriverAwsfirelens:
-		return no("the log driver awsfirelens")
 	case len(def.CredentialSpecs) > 0:
 		return no("credentialSpecs")
 	case len(def.ResourceRequirements) > 0:
@@ -100,7 +97,7 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 	case len(task.InferenceAccelerators) > 0:
 		return no("inferenceAccelerators")
 	}
-	if hasSecretOptions(def) {
+	if hasSecretOptions(def) && !firelens.Uses(&def) {
 		if err := logs.Check(string(def.LogConfiguration.LogDriver)); err != nil {
 			return fmt.Errorf("container %s: secretOptions: %w", aws.ToString(def.Name), err)
 		}
@@ -140,6 +137,10 @@ func newState(t *acs.Task) (state, error) {
 	}
 	if len(index) == 0 {
 		return s, fmt.Errorf("Container list cannot be empty.")
+	}
+	router, err := firelens.Of(t.Definition.ContainerDefinitions)
+	if err != nil {
+		return s, err
 	}
 	for _, def := range t.Definition.ContainerDefinitions {
 		name := aws.ToString(def.Name)
@@ -183,6 +184,11 @@ func newState(t *acs.Task) (state, error) {
 		}
 		for _, v := range def.VolumesFrom {
 			if err := depend(aws.ToString(v.SourceContainer), conditionCreate, "volumesFrom"); err != nil {
+				return s, err
+			}
+		}
+		if source := router.Source(name); source != nil && source.Waits {
+			if err := depend(router.Container, types.ContainerConditionStart, "logConfiguration"); err != nil {
 				return s, err
 			}
 		}
@@ -242,6 +248,7 @@ type surroundings struct {
 	ids      map[string]string // Docker's id of each container so far
 	volumes  map[string]string // what to bind for each volume
 	log      logConfig
+	router   *routerFiles // nil: it is not the log router
 }
 
 type logConfig struct {
@@ -321,6 +328,9 @@ func specify(t *acs.Task, def types.ContainerDefinition, s surroundings) (docker
 	}
 	if err := mounts(def, s, &spec); err != nil {
 		return spec, err
+	}
+	if s.router != nil {
+		s.router.apply(&spec)
 	}
 
 	switch {

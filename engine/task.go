@@ -18,6 +18,7 @@ import (
 	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/metadata"
 	"github.com/malote/malote/engine/shim"
+	"github.com/malote/malote/internal/firelens"
 )
 
 // task is one task and the goroutine that owns it: run. All else sends events.
@@ -38,7 +39,8 @@ type task struct {
 	actions   sync.WaitGroup
 	followers sync.WaitGroup // of logs
 	reports   *reporter
-	served    *metadata.Task // nil: no metadata
+	served    *metadata.Task   // nil: no metadata
+	router    *firelens.Router // of logs; nil: none
 
 	state   state // run's own
 	record  *record
@@ -51,6 +53,8 @@ type task struct {
 	resolved    *resolved
 	endpoints   map[string]*shim.Endpoint // by container
 	streams     []*logs.Stream            // of log forwarding
+	routed      map[string]*logs.Stream   // those to the router, by container
+	routerGone  bool                      // it ended for good
 	ids         map[string]string         // Docker's, by container
 	images      map[string]*docker.Image
 	pause       string
@@ -94,7 +98,7 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 		engine: e, log: e.log.With("task", taskID(work.ARN)), work: &copied,
 		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64),
 		credentials: make(chan struct{}), endpoints: map[string]*shim.Endpoint{}, ids: map[string]string{},
-		images: map[string]*docker.Image{}, binds: map[string]string{}, inMemory: map[string]bool{}, record: rec,
+		images: map[string]*docker.Image{}, binds: map[string]string{}, inMemory: map[string]bool{}, routed: map[string]*logs.Stream{}, record: rec,
 	}
 	t.execution, t.application = work.ExecutionRole, work.TaskRole
 	t.work.ExecutionRole, t.work.TaskRole = nil, nil
@@ -107,6 +111,8 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 	s, err := newState(work)
 	if err != nil {
 		t.broken = err.Error()
+	} else {
+		t.router, _ = firelens.Of(t.defs) // newState asked already
 	}
 	t.state = s
 	if rec == nil {
@@ -205,6 +211,7 @@ func (t *task) advance(ev event) {
 	}
 	next, actions := step(t.state, ev)
 	t.state = next
+	t.watchRouter()
 	t.record.update(t)
 	report := t.describe()
 	t.mu.Lock()
@@ -386,6 +393,7 @@ func (t *task) act(a action) {
 
 // halt stops a container, however long it takes Docker to listen.
 func (t *task) halt(i int) {
+	t.drainTo(aws.ToString(t.defs[i].Name))
 	id, timeout := t.id(aws.ToString(t.defs[i].Name)), stopTimeout(t.defs[i])
 	for wait := time.Second; ; wait = min(2*wait, 5*time.Second) {
 		ctx, cancel := context.WithTimeout(t.ctx, timeout+2*time.Minute)
@@ -424,7 +432,7 @@ func (t *task) cleanup() {
 	}
 	t.mu.Lock()
 	endpoints, streams := t.endpoints, t.streams
-	t.endpoints, t.streams, t.resolved = map[string]*shim.Endpoint{}, nil, t.resolved.withoutValues()
+	t.endpoints, t.streams, t.routed, t.resolved = map[string]*shim.Endpoint{}, nil, map[string]*logs.Stream{}, t.resolved.withoutValues()
 	t.mu.Unlock()
 	for _, e := range endpoints {
 		if err := e.Close(); err != nil {

@@ -41,4 +41,10 @@
 // default chain: "identity" prints the caller's ARN, "secret ID" the hash and
 // length of a secret's string, "parameter NAME" those of a parameter; "lambda" serves a rotation function at port
 // 8080 as Lambda's runtime interface emulator does.
+//
+// Images with [Image.Router] also hold /router, which with the path of a configuration, and
+// perhaps a time to wait first, is a log router: it prints "read PATH" of each file of the
+// configuration, "option NAME SHA256" for each value that it takes from a variable, and
+// "routing as UID" when it listens; then "TAG JSON" of each record that it is sent, with what
+// the configuration adds to it; and "terminated" at SIGTERM.
 package enginetest

@@ -41,6 +41,7 @@ type Image struct {
 	Files       []File
 	Shell       bool // the program is /bin/sh too
 	SDK         bool // with /aws
+	Router      bool // with /router
 }
 
 // A File is put into an image. A Mode with fs.ModeDir makes a directory.
@@ -101,6 +102,9 @@ func (image Image) archive(t testing.TB, ref string) []byte {
 	}
 	if image.SDK {
 		base = append(base, File{Path: "/aws", Content: compiled(t, "awsprogram"), Mode: 0o755})
+	}
+	if image.Router {
+		base = append(base, File{Path: "/router", Content: compiled(t, "routerprogram"), Mode: 0o755})
 	}
 	// The programs go into a layer of their own, which Docker then keeps once.
 	layers := [][]byte{layer(t, base)}

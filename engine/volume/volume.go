@@ -42,7 +42,8 @@ func New(dir string) (*Manager, error) {
 	return &Manager{dir: real}, nil
 }
 
-var safe = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+// A dot comes first in names that no task definition can have.
+var safe = regexp.MustCompile(`^\.?[A-Za-z0-9_-]{1,255}$`)
 
 // Options are a volume's own wishes.
 type Options struct {
@@ -66,7 +67,7 @@ func (m *Manager) Create(task, name string, o Options) (string, error) {
 		return "", err
 	}
 	if mounted {
-		return filepath.Join(dir, "data"), nil
+		return m.Path(task, name), nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
@@ -88,6 +89,9 @@ func (m *Manager) Create(task, name string, o Options) (string, error) {
 	}
 	return data, nil
 }
+
+// Path is the directory of a volume of a task, whether it exists or not.
+func (m *Manager) Path(task, name string) string { return filepath.Join(m.dir, task, name, "data") }
 
 func mount(dir, size string) error {
 	options := "mode=0700"
