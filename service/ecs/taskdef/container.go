@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/internal/firelens"
 	"github.com/malote/malote/internal/ourlabels"
 )
 
@@ -48,6 +49,9 @@ func validateContainers(in *ecs.RegisterTaskDefinitionInput) error {
 	}
 	if !essential {
 		return invalid("Task definition doesn't have any essential container.")
+	}
+	if _, err := firelens.Of(in.ContainerDefinitions); err != nil {
+		return invalid("%s", err)
 	}
 	return validateHostPorts(in)
 }
@@ -95,8 +99,8 @@ func refuseMembers(c *types.ContainerDefinition, at string) error {
 		return refused(at + ".credentialSpecs")
 	case len(c.EnvironmentFiles) > 0:
 		return refused(at + ".environmentFiles")
-	case c.FirelensConfiguration != nil:
-		return refused(at + ".firelensConfiguration")
+	case c.FirelensConfiguration != nil && c.FirelensConfiguration.Options["config-file-type"] == "s3":
+		return refused(at + ".firelensConfiguration.options: config-file-type s3")
 	case len(c.ResourceRequirements) > 0:
 		return refused(at + ".resourceRequirements")
 	case c.VersionConsistency == types.VersionConsistencyEnabled:
@@ -316,7 +320,7 @@ func validateSecrets(secrets []types.Secret, executionRole *string) error {
 
 // forwarded are the drivers whose secret options the engine can fill without handing
 // them to Docker.
-var forwarded = []types.LogDriver{types.LogDriverSplunk, types.LogDriverFluentd}
+var forwarded = []types.LogDriver{types.LogDriverSplunk, types.LogDriverFluentd, types.LogDriverAwsfirelens}
 
 func validateLog(in *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefinition, at string) error {
 	l := c.LogConfiguration
@@ -325,7 +329,7 @@ func validateLog(in *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefiniti
 	}
 	switch l.LogDriver {
 	case types.LogDriverJsonFile, types.LogDriverSyslog, types.LogDriverJournald, types.LogDriverGelf,
-		types.LogDriverFluentd, types.LogDriverSplunk:
+		types.LogDriverFluentd, types.LogDriverSplunk, types.LogDriverAwsfirelens:
 	case types.LogDriverAwslogs:
 		var missing []string
 		for _, o := range []string{"awslogs-group", "awslogs-region"} {
@@ -336,8 +340,6 @@ func validateLog(in *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefiniti
 		if len(missing) > 0 {
 			return invalid("Log driver awslogs requires options: %s", strings.Join(missing, ", "))
 		}
-	case types.LogDriverAwsfirelens:
-		return refused(at + ".logConfiguration.logDriver: awsfirelens")
 	case "":
 		return invalid("Container.logConfiguration.logDriver should not be null or empty.")
 	default:

@@ -63,6 +63,9 @@ func Definition(in *ecs.RegisterTaskDefinitionInput) (*types.TaskDefinition, err
 		c.VolumesFrom = present(c.VolumesFrom)
 		c.PortMappings = present(c.PortMappings)
 		c.SystemControls = present(c.SystemControls)
+		if c.FirelensConfiguration != nil && aws.ToString(c.User) == "" {
+			c.User = aws.String("0")
+		}
 		for j := range c.PortMappings {
 			p := &c.PortMappings[j]
 			if p.Protocol == "" {
@@ -152,6 +155,12 @@ func requiresAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 			for _, s := range l.SecretOptions {
 				need(true, "ecs.capability.secrets."+provider(aws.ToString(s.ValueFrom))+".bootstrap.log-driver")
 			}
+		}
+		if f := c.FirelensConfiguration; f != nil {
+			need(true, "ecs.capability.firelens."+string(f.Type))
+			need(f.Options["config-file-type"] == "file", "ecs.capability.firelens.options.config.file")
+			user, _, _ := strings.Cut(aws.ToString(c.User), ":")
+			need(user != "" && user != "0" && user != "root", "ecs.capability.firelens.non-root-user")
 		}
 		need(c.RepositoryCredentials != nil, "ecs.capability.private-registry-authentication.secretsmanager")
 		need(len(c.DependsOn) > 0, "ecs.capability.container-ordering")

@@ -6,6 +6,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/firelens"
 )
 
 func validateVolumes(in *ecs.RegisterTaskDefinitionInput) error {
@@ -77,6 +79,10 @@ func validateGraph(in *ecs.RegisterTaskDefinitionInput) error {
 	for i := range in.ContainerDefinitions {
 		containers[*in.ContainerDefinitions[i].Name] = &in.ContainerDefinitions[i]
 	}
+	router, err := firelens.Of(in.ContainerDefinitions)
+	if err != nil {
+		return invalid("%s", err)
+	}
 	links, all := map[string][]string{}, map[string][]string{}
 	for i := range in.ContainerDefinitions {
 		c := &in.ContainerDefinitions[i]
@@ -119,6 +125,9 @@ func validateGraph(in *ecs.RegisterTaskDefinitionInput) error {
 			all[name] = append(all[name], *target.Name)
 		}
 		all[name] = append(all[name], links[name]...)
+		if s := router.Source(name); s != nil && s.Waits {
+			all[name] = append(all[name], router.Container)
+		}
 	}
 	if cycle(in, links) != nil {
 		return invalid("Container links should not have a cycle")

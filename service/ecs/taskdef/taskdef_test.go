@@ -81,6 +81,19 @@ func TestValidate(t *testing.T) {
 		{"secret options that nobody fills", app(`'logConfiguration':{'logDriver':'json-file','secretOptions':[{'name':'x','valueFrom':'p'}]}`, role[:len(role)-1]),
 			"malote does not support 'containerDefinitions[0].logConfiguration.secretOptions of log driver json-file'. Remove it from the task definition."},
 
+		{"router", strings.Replace(two(`,'firelensConfiguration':{'type':'fluentbit'}`, `,'logConfiguration':{'logDriver':'awsfirelens','options':{'Name':'http'},'secretOptions':[{'name':'http_Passwd','valueFrom':'p'}]}`), "{", "{"+role, 1), ""},
+		{"router without a container that uses it", app(`'firelensConfiguration':{'type':'fluentbit'}`, ""),
+			"When a firelensConfiguration object is specified, at least one container has to be configured with the awsfirelens log driver."},
+		{"no router", app(`'logConfiguration':{'logDriver':'awsfirelens'}`, ""),
+			"When awsfirelens log driver is specified in log configuration, a firelens configuration object must be configured in one of the containers."},
+		{"router's secret without role", two(`,'firelensConfiguration':{'type':'fluentbit'}`, `,'logConfiguration':{'logDriver':'awsfirelens','options':{'Name':'http'},'secretOptions':[{'name':'http_Passwd','valueFrom':'p'}]}`),
+			"When you are specifying container secrets, you must also specify a value for 'executionRoleArn'."},
+		{"router's option with a line in it", two(`,'firelensConfiguration':{'type':'fluentbit'}`, `,'logConfiguration':{'logDriver':'awsfirelens','options':{'Name':'http\n[OUTPUT]'}}`),
+			"Invalid 'logConfiguration' setting for container 'b'. The value of the option 'Name' has a line break or another control character, which the configuration of a log router cannot hold."},
+		{"router that waits by way of another", `{'family':'a','containerDefinitions':[{'name':'a','image':'i','memory':9,'firelensConfiguration':{'type':'fluentbit'},'volumesFrom':[{'sourceContainer':'b'}]},{'name':'b','image':'i','memory':9,'logConfiguration':{'logDriver':'awsfirelens'}}]}`,
+			"Container dependencies should not have a cycle: a -> b -> a"},
+		{"router that waits", two(`,'firelensConfiguration':{'type':'fluentbit'},'dependsOn':[{'containerName':'b','condition':'START'}]`, `,'logConfiguration':{'logDriver':'awsfirelens'}`), ""},
+
 		{"port 0", app(`'portMappings':[{'containerPort':0}]`, ""), "Invalid 'containerPort' setting for container 'app'."},
 		{"port too high", app(`'portMappings':[{'containerPort':65536}]`, ""), "Invalid 'containerPort' setting for container 'app'."},
 		{"host port too high", app(`'portMappings':[{'containerPort':1,'hostPort':65536}]`, ""), "Invalid 'hostPort' setting for container 'app'."},
@@ -179,23 +192,22 @@ func TestValidate(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for member, definition := range map[string]string{
-		"containerDefinitions[0].credentialSpecs":                          `'c':{'credentialSpecs':['credentialspec:x']}`,
-		"containerDefinitions[0].environmentFiles":                         `'c':{'environmentFiles':[{'type':'s3','value':'arn:aws:s3:::b/k.env'}]}`,
-		"containerDefinitions[0].firelensConfiguration":                    `'c':{'firelensConfiguration':{'type':'fluentbit'}}`,
-		"containerDefinitions[0].resourceRequirements":                     `'c':{'resourceRequirements':[{'type':'GPU','value':'1'}]}`,
-		"containerDefinitions[0].versionConsistency: enabled":              `'c':{'versionConsistency':'enabled'}`,
-		"containerDefinitions[0].logConfiguration.logDriver: awsfirelens":  `'c':{'logConfiguration':{'logDriver':'awsfirelens'}}`,
-		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec": `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
-		"volumes[v].efsVolumeConfiguration":                                `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
-		"volumes[v].dockerVolumeConfiguration.labels":                      `'t':{'volumes':[{'name':'v','dockerVolumeConfiguration':{'scope':'task','driver':'local','labels':{'a':'b'}}}]}`,
-		"volumes[v].fsxWindowsFileServerVolumeConfiguration":               `'t':{'volumes':[{'name':'v','fsxWindowsFileServerVolumeConfiguration':{'fileSystemId':'fs-1','rootDirectory':'/'}}]}`,
-		"volumes[v].configuredAtLaunch":                                    `'t':{'volumes':[{'name':'v','configuredAtLaunch':true}]}`,
-		"inferenceAccelerators":                                            `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
-		"proxyConfiguration":                                               `'t':{'proxyConfiguration':{'containerName':'app'}}`,
-		"ephemeralStorage":                                                 `'t':{'ephemeralStorage':{'sizeInGiB':30}}`,
-		"enableFaultInjection":                                             `'t':{'enableFaultInjection':true}`,
-		"requiresCompatibilities: MANAGED_INSTANCES":                       `'t':{'requiresCompatibilities':['MANAGED_INSTANCES']}`,
-		"runtimePlatform.operatingSystemFamily: WINDOWS_SERVER_2022_CORE":  `'t':{'runtimePlatform':{'operatingSystemFamily':'WINDOWS_SERVER_2022_CORE'}}`,
+		"containerDefinitions[0].credentialSpecs":                                    `'c':{'credentialSpecs':['credentialspec:x']}`,
+		"containerDefinitions[0].environmentFiles":                                   `'c':{'environmentFiles':[{'type':'s3','value':'arn:aws:s3:::b/k.env'}]}`,
+		"containerDefinitions[0].firelensConfiguration.options: config-file-type s3": `'c':{'firelensConfiguration':{'type':'fluentbit','options':{'config-file-type':'s3','config-file-value':'arn:aws:s3:::b/k'}}}`,
+		"containerDefinitions[0].resourceRequirements":                               `'c':{'resourceRequirements':[{'type':'GPU','value':'1'}]}`,
+		"containerDefinitions[0].versionConsistency: enabled":                        `'c':{'versionConsistency':'enabled'}`,
+		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec":           `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
+		"volumes[v].efsVolumeConfiguration":                                          `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
+		"volumes[v].dockerVolumeConfiguration.labels":                                `'t':{'volumes':[{'name':'v','dockerVolumeConfiguration':{'scope':'task','driver':'local','labels':{'a':'b'}}}]}`,
+		"volumes[v].fsxWindowsFileServerVolumeConfiguration":                         `'t':{'volumes':[{'name':'v','fsxWindowsFileServerVolumeConfiguration':{'fileSystemId':'fs-1','rootDirectory':'/'}}]}`,
+		"volumes[v].configuredAtLaunch":                                              `'t':{'volumes':[{'name':'v','configuredAtLaunch':true}]}`,
+		"inferenceAccelerators":                                                      `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
+		"proxyConfiguration":                                                         `'t':{'proxyConfiguration':{'containerName':'app'}}`,
+		"ephemeralStorage":                                                           `'t':{'ephemeralStorage':{'sizeInGiB':30}}`,
+		"enableFaultInjection":                                                       `'t':{'enableFaultInjection':true}`,
+		"requiresCompatibilities: MANAGED_INSTANCES":                                 `'t':{'requiresCompatibilities':['MANAGED_INSTANCES']}`,
+		"runtimePlatform.operatingSystemFamily: WINDOWS_SERVER_2022_CORE":            `'t':{'runtimePlatform':{'operatingSystemFamily':'WINDOWS_SERVER_2022_CORE'}}`,
 	} {
 		inner := definition[strings.Index(definition, "{")+1 : len(definition)-1]
 		text := `{'family':'f','containerDefinitions':[{'name':'app','image':'i','memory':9,` + inner + `}]}`
@@ -294,6 +306,27 @@ func TestDefinition(t *testing.T) {
 	}
 	if in.ContainerDefinitions[0].Essential != nil || in.Volumes[0].Host != nil {
 		t.Error("Definition changed its argument")
+	}
+}
+
+func TestDefinitionOfARouter(t *testing.T) {
+	t.Parallel()
+	d, err := taskdef.Definition(read(t, `{'family':'f','containerDefinitions':[
+		{'name':'router','image':'i','memory':9,'firelensConfiguration':{'type':'fluentd','options':{'config-file-type':'file','config-file-value':'/x'}}},
+		{'name':'app','image':'i','memory':9,'logConfiguration':{'logDriver':'awsfirelens'}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := aws.ToString(d.ContainerDefinitions[0].User); got != "0" {
+		t.Errorf("the router's user = %q, want 0", got)
+	}
+	if d.ContainerDefinitions[1].User != nil {
+		t.Error("another container has a user")
+	}
+	for _, want := range []string{"com.amazonaws.ecs.capability.logging-driver.awsfirelens", "ecs.capability.firelens.fluentd", "ecs.capability.firelens.options.config.file"} {
+		if !slices.ContainsFunc(d.RequiresAttributes, func(a types.Attribute) bool { return *a.Name == want }) {
+			t.Errorf("the definition does not require %s", want)
+		}
 	}
 }
 
