@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/moby/moby/client"
 
@@ -284,4 +285,39 @@ func (w *world) sweep(dir string) {
 		}
 		return nil
 	})
+}
+
+// A definition with a router is registered, placed on an engine that knows routers, and its
+// secret is the execution role's to read.
+func TestFireLensOnACluster(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	image := c.image(enginetest.Image{Router: true})
+	token, value := c.secret("token")
+	role := c.role("execution", fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"secretsmanager:GetSecretValue","Resource":%q}]}`, token))
+	app := routed(container("app", image, "print", "hello", "then", "trap", "0"), "fluentbit")
+	app.LogConfiguration.SecretOptions[0].ValueFrom = &token
+	if _, err := c.ecs.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{
+		Family: aws.String("routed"), ExecutionRoleArn: &role, ContainerDefinitions: []types.ContainerDefinition{logRouter(image, "fluentbit"), app},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.ecs.RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: aws.String("routed")})
+	if err != nil || len(out.Tasks) != 1 {
+		t.Fatalf("RunTask = %+v, %v", out, err)
+	}
+	c.waitFor("app: ready")
+	c.waitFor(fmt.Sprintf("log_router: option http-token %x", sha256.Sum256([]byte(value))))
+	if _, err := c.ecs.StopTask(t.Context(), &ecs.StopTaskInput{Task: out.Tasks[0].TaskArn}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ecs.NewTasksStoppedWaiter(c.ecs, func(o *ecs.TasksStoppedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
+	}).
+		Wait(t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.records()["terminated"]; r == nil || r["ecs_task_definition"] != "routed:1" {
+		t.Errorf("the last record = %v in %q", r, c.output())
+	}
 }
