@@ -258,7 +258,7 @@ func (h *hosts) nothingLeft() {
 		h.t.Error(err)
 	}
 	for _, n := range networks.Items {
-		if n.Name != "none" && n.Name != "host" {
+		if n.Name != "none" && n.Name != "host" && n.Name != "bridge" {
 			h.t.Errorf("network %s is left", n.Name)
 		}
 	}
