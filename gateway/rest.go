@@ -279,7 +279,7 @@ func restViolation(violations []model.Violation) error {
 }
 
 // copyBuffers carry what streams out.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // answerREST writes an output.
 func (e *exchange) answerREST(op *operation, out any) error {

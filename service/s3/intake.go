@@ -16,7 +16,7 @@ import (
 const maxPut = 5 << 30
 
 // pieces carry bodies from the network to the cipher.
-var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // take writes a body, sealed, and returns its blob's name: it is on disk, and a pending
 // record tells of it until the caller's transaction calls finished. A body that is not what
@@ -54,6 +54,7 @@ func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.R
 	buffer := pieceBuffers.Get().(*[]byte)
 	defer func() { clear(*buffer); pieceBuffers.Put(buffer) }()
 	w := body.NewWriter(blob, keys, name)
+	defer w.Release()
 	sign := s.now()
 	for {
 		n, err := io.ReadFull(content, *buffer)

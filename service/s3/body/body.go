@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/malote/malote/internal/xaes"
 )
@@ -38,20 +39,36 @@ func associated(b []byte, id string, number int64, last bool) []byte {
 	return append(b, 0)
 }
 
-// Writer seals what is written to it. Close seals the last piece.
+// room is what sealing or opening a piece takes. It is used again, wiped.
+type room struct{ plain, one, two []byte }
+
+var rooms = sync.Pool{New: func() any {
+	size := Piece + 2*xaes.Overhead
+	return &room{plain: make([]byte, 0, size), one: make([]byte, 0, size), two: make([]byte, 0, size)}
+}}
+
+func (r *room) release() {
+	clear(r.plain[:cap(r.plain)])
+	clear(r.one[:cap(r.one)])
+	clear(r.two[:cap(r.two)])
+	rooms.Put(r)
+}
+
+// Writer seals what is written to it. Close seals the last piece; Release comes after that.
 type Writer struct {
 	to     io.Writer
 	keys   []*xaes.Key
 	id     string
 	number int64
-	plain  []byte
-	sealed [2][]byte
+	room   *room
+	plain  []byte // of room
 	extra  []byte
 }
 
 // NewWriter seals under keys, the first of them innermost, to w. The id is the body's alone.
 func NewWriter(w io.Writer, keys []*xaes.Key, id string) *Writer {
-	return &Writer{to: w, keys: keys, id: id, plain: make([]byte, 0, Piece)}
+	r := rooms.Get().(*room)
+	return &Writer{to: w, keys: keys, id: id, room: r, plain: r.plain[:0]}
 }
 
 // Write implements io.Writer. The last piece is not known before Close, so a full one
@@ -74,18 +91,24 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Close seals what is left. It does not close what lies beneath.
 func (w *Writer) Close() error {
-	err := w.seal(true)
-	clear(w.plain[:cap(w.plain)])
-	return err
+	return w.seal(true)
+}
+
+// Release ends the use of a writer, closed or not.
+func (w *Writer) Release() {
+	w.room.release()
+	w.room, w.plain = nil, nil
 }
 
 func (w *Writer) seal(last bool) error {
 	w.extra = associated(w.extra, w.id, w.number, last)
 	text := w.plain
 	for i, key := range w.keys {
-		side := &w.sealed[i%2]
-		*side = key.Seal((*side)[:0], text, w.extra)
-		text = *side
+		side := w.room.one
+		if i%2 == 1 {
+			side = w.room.two
+		}
+		text = key.Seal(side[:0], text, w.extra)
 	}
 	w.number++
 	w.plain = w.plain[:0]
@@ -116,22 +139,22 @@ func NewReader(open Opener, keys []*xaes.Key, id string, size, offset, length in
 	}
 	return &reader{
 		from: sealed, keys: keys, id: id, number: first, last: last, lastSize: size - last*Piece,
-		skip: offset - first*Piece, left: length, empty: length == 0,
+		skip: offset - first*Piece, left: length, empty: length == 0, room: rooms.Get().(*room),
 	}, nil
 }
 
 type reader struct {
-	from           io.ReadCloser
-	keys           []*xaes.Key
-	id             string
-	number, last   int64
-	lastSize       int64 // of the last piece
-	skip, left     int64
-	empty          bool // nothing is wanted, but that the body is there
-	sealed, opened []byte
-	plain          []byte // not yet read, of opened
-	extra          []byte
-	err            error
+	from         io.ReadCloser
+	keys         []*xaes.Key
+	id           string
+	number, last int64
+	lastSize     int64 // of the last piece
+	skip, left   int64
+	empty        bool // nothing is wanted, but that the body is there
+	room         *room
+	plain        []byte // not yet read, of room
+	extra        []byte
+	err          error
 }
 
 // Read implements io.Reader.
@@ -160,26 +183,19 @@ func (r *reader) next() error {
 		size = r.lastSize
 	}
 	size += int64(len(r.keys) * xaes.Overhead)
-	if int64(cap(r.sealed)) < size {
-		r.sealed = make([]byte, size)
-		r.opened = make([]byte, 0, size)
-	}
-	if _, err := io.ReadFull(r.from, r.sealed[:size]); err != nil {
+	text := r.room.one[:size]
+	if _, err := io.ReadFull(r.from, text); err != nil {
 		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 			return errDamaged
 		}
 		return err
 	}
 	r.extra = associated(r.extra, r.id, r.number, r.number == r.last)
-	text := r.sealed[:size]
+	sides := [2][]byte{r.room.plain, r.room.two}
 	for i := len(r.keys) - 1; i >= 0; i-- {
-		opened, err := r.keys[i].AppendOpen(r.opened[:0], text, r.extra)
+		opened, err := r.keys[i].AppendOpen(sides[i%2][:0], text, r.extra)
 		if err != nil {
 			return errDamaged
-		}
-		if i > 0 {
-			text = append(r.sealed[:0], opened...)
-			continue
 		}
 		text = opened
 	}
@@ -193,6 +209,11 @@ func (r *reader) next() error {
 
 // Close implements io.Closer.
 func (r *reader) Close() error {
-	clear(r.opened[:cap(r.opened)])
+	if r.room != nil {
+		r.room.release()
+		r.room, r.plain, r.err = nil, nil, errClosed
+	}
 	return r.from.Close()
 }
+
+var errClosed = errors.New("the body was closed")

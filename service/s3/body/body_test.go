@@ -16,6 +16,7 @@ func seal(t testing.TB, keys []*xaes.Key, id string, plain []byte) []byte {
 	t.Helper()
 	var sealed bytes.Buffer
 	w := body.NewWriter(&sealed, keys, id)
+	defer w.Release()
 	for rest := plain; len(rest) > 0; {
 		n := min(len(rest), 50_000)
 		if _, err := w.Write(rest[:n]); err != nil {
