@@ -28,6 +28,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "limit" {
 		exit(serveLimit())
 	}
+	if len(os.Args) > 1 && os.Args[1] == "files" {
+		exit(serveFiles())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	b := &bench{out: os.Stdout}
@@ -118,6 +121,8 @@ var rows = []row{
 	{"put", (*bench).puts},
 	{"size", (*bench).sizes},
 	{"task", (*bench).taskStarts},
+	{"many", (*bench).manyTasks},
+	{"objects", (*bench).objects},
 }
 
 func rowNames() []string {

@@ -1,11 +1,13 @@
 // Command first is what the containers of the benchmark run: it says that it runs, and
-// whether it has its ten secrets.
+// whether it has its ten secrets. With a second argument it then stays until it is told to end.
 package main
 
 import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 func main() {
@@ -22,4 +24,9 @@ func main() {
 	}
 	_, _ = conn.Write([]byte{n})
 	conn.Close()
+	if len(os.Args) > 2 {
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		<-end
+	}
 }
