@@ -13,13 +13,19 @@ import (
 	"github.com/malote/malote/malotetest"
 )
 
-// Terraform with the AWS provider applies what an ECS user has, plans again and finds
-// nothing to do, and destroys it. MALOTE_TF_PLUGINS names a filesystem mirror of the
+// Terraform with the AWS provider applies what an ECS user has, and a bucket of secrets; it plans again and finds
+// nothing to do, and destroys all of it. MALOTE_TF_PLUGINS names a filesystem mirror of the
 // provider where the registry cannot be reached.
 func TestTerraform(t *testing.T) {
+	for _, what := range []string{"ecs", "bucket"} {
+		t.Run(what, func(t *testing.T) { applyAndDestroy(t, filepath.Join("testdata", what, "main.tf")) })
+	}
+}
+
+func applyAndDestroy(t *testing.T, configuration string) {
 	sys := malotetest.New(t)
 	dir := t.TempDir()
-	text, err := os.ReadFile("testdata/main.tf")
+	text, err := os.ReadFile(configuration)
 	if err != nil {
 		t.Fatal(err)
 	}
