@@ -83,7 +83,8 @@ func (c *content) fill(h http.Header) {
 	if c.chunked == nil {
 		return
 	}
-	if algorithm, ok := checksum.Of(c.trailer); ok && h.Get("X-Amz-Sdk-Checksum-Algorithm") == "" {
+	// One that is not known here, the service refuses by name.
+	if algorithm, _ := checksum.Of(c.trailer); algorithm != "" && h.Get("X-Amz-Sdk-Checksum-Algorithm") == "" {
 		h.Set("X-Amz-Sdk-Checksum-Algorithm", string(algorithm))
 	}
 	var kept []string

@@ -294,6 +294,7 @@ func (e *exchange) answerREST(op *operation, out any) error {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
 	*buffer = answer.Body
+	e.allowAnswer()
 	h["Server"] = []string{"AmazonS3"}
 	if answer.Stream == nil {
 		if len(answer.Body) > 0 || e.r.Method != http.MethodHead && answer.Status != http.StatusNoContent {
@@ -321,6 +322,12 @@ func (e *exchange) answerREST(op *operation, out any) error {
 	return nil
 }
 
+// allowAnswer gives an answer its time from now on: the server's limit counts from the
+// request's beginning, and its body may have taken hours.
+func (e *exchange) allowAnswer() {
+	_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(answerTimeout)) // one in memory has none
+}
+
 // streamTimeout is how long a client may take for one piece of a body that streams.
 const streamTimeout = time.Minute
 
@@ -339,6 +346,7 @@ func (w *pacedWriter) Write(p []byte) (n int, err error) {
 
 // refuseREST writes an error in S3's form.
 func (e *exchange) refuseREST(f *failure) {
+	e.allowAnswer()
 	h := e.w.Header()
 	for name, values := range f.header {
 		h[name] = values

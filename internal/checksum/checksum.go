@@ -62,7 +62,8 @@ func New(a Algorithm) hash.Hash {
 // Header is the header, and the trailer, that holds a value of the algorithm.
 func (a Algorithm) Header() string { return headerPrefix + strings.ToLower(string(a)) }
 
-// Of is the algorithm whose header has that name. Of any other name it is false.
+// Of is the algorithm whose header has that name, "" for a header of nothing like it, and
+// whether New makes it.
 func Of(header string) (Algorithm, bool) {
 	name, ok := strings.CutPrefix(strings.ToLower(header), headerPrefix)
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -105,14 +106,37 @@ type access struct {
 	mending bool
 }
 
-// find reads a bucket, of which callers must not change anything.
+// find reads a bucket of the request's region, of which callers must not change anything.
 func (s *Service) find(ctx context.Context, name string) (*bucket, error) {
+	b, err := s.findAnywhere(ctx, name)
+	if err == nil && b.Region != caller.From(ctx).Region {
+		return nil, b.elsewhere(caller.From(ctx).Region)
+	}
+	return b, err
+}
+
+// findAnywhere reads a bucket whatever its region.
+func (s *Service) findAnywhere(ctx context.Context, name string) (*bucket, error) {
 	var b *bucket
 	err := store.Look(ctx, s.store, func(tx store.Tx) (err error) {
 		b, err = s.bucketIn(tx, name)
 		return err
 	})
 	return b, err
+}
+
+// elsewhere tells clients the region, to which they then turn.
+func (b *bucket) elsewhere(asked string) error {
+	e := bad("AuthorizationHeaderMalformed", "The authorization header is malformed; the region '%s' is wrong; expecting '%s'", asked, b.Region).with("Region", b.Region)
+	e.header = http.Header{"X-Amz-Bucket-Region": {b.Region}}
+	return e
+}
+
+// at is ctx in the bucket's region, where its keys are.
+func (b *bucket) at(ctx context.Context) context.Context {
+	request := *caller.From(ctx)
+	request.Region = b.Region
+	return caller.With(ctx, &request)
 }
 
 func (s *Service) bucketIn(tx store.Tx, name string) (*bucket, error) {

@@ -160,10 +160,16 @@ func (s *Service) HeadBucket(ctx context.Context, in *s3.HeadBucketInput) (*s3.H
 	return &s3.HeadBucketOutput{BucketRegion: &b.Region, BucketArn: aws.String(b.arn()), AccessPointAlias: aws.Bool(false)}, nil
 }
 
-// GetBucketLocation is the bucket's region, which us-east-1 has none of.
+// GetBucketLocation is the bucket's region, asked for in any; us-east-1 has no name.
 func (s *Service) GetBucketLocation(ctx context.Context, in *s3.GetBucketLocationInput) (*s3.GetBucketLocationOutput, error) {
-	b, err := s.open(ctx, *in.Bucket, in.ExpectedBucketOwner, access{action: "s3:GetBucketLocation"})
+	b, err := s.findAnywhere(ctx, *in.Bucket)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.ownedBy(in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	if err := s.authorize(ctx, b, access{action: "s3:GetBucketLocation"}); err != nil {
 		return nil, err
 	}
 	out := &s3.GetBucketLocationOutput{}

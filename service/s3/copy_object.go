@@ -46,7 +46,7 @@ func parseSource(header string) (*source, error) {
 
 // fetch opens the source of a copy, as the caller.
 func (s *Service) fetch(ctx context.Context, from *source, owner *string, c readCondition) (*found, error) {
-	f, err := s.seek(ctx, reading{bucket: from.bucket, key: from.key, owner: owner, version: from.version, action: "s3:GetObject", condition: c})
+	f, err := s.seek(ctx, reading{bucket: from.bucket, key: from.key, owner: owner, version: from.version, action: "s3:GetObject", condition: c, anywhere: true})
 	if api, ok := err.(*apiError); ok && api.code == "MethodNotAllowed" {
 		return nil, bad("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	}
@@ -135,7 +135,7 @@ func (s *Service) CopyObject(ctx context.Context, in *s3.CopyObjectInput) (*s3.C
 	if algorithm == "" {
 		algorithm = checksum.CRC64NVME
 	}
-	keys, err := s.unseal(ctx, &was.Sealing)
+	keys, err := s.unseal(f.bucket.at(ctx), &was.Sealing)
 	if err != nil {
 		return nil, err
 	}

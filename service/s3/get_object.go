@@ -27,6 +27,7 @@ type reading struct {
 	more           []string
 	condition      readCondition
 	customer       *string // an SSE-C key's algorithm
+	anywhere       bool    // in whichever region the bucket is
 }
 
 // found is what a reading has found.
@@ -40,7 +41,11 @@ type found struct {
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 func (s *Service) seek(ctx context.Context, r reading) (*found, error) {
-	b, err := s.find(ctx, r.bucket)
+	find := s.find
+	if r.anywhere {
+		find = s.findAnywhere
+	}
+	b, err := find(ctx, r.bucket)
 	if err != nil {
 		return nil, err
 	}

@@ -224,7 +224,7 @@ func (s *Service) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.unseal(ctx, &f.object.Sealing)
+	keys, err := s.unseal(f.bucket.at(ctx), &f.object.Sealing)
 	if err != nil {
 		return nil, err
 	}

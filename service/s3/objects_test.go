@@ -581,3 +581,38 @@ func TestCopy(t *testing.T) {
 		}
 	}
 }
+
+// Who asks in another region is told which, and what is copied comes from any.
+func TestRegions(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	ctx, here := t.Context(), client(sys.Config())
+	cfg := sys.Config()
+	cfg.Region = "eu-west-1"
+	there := client(cfg)
+	newBucket(t, here, "american")
+	if _, err := there.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("european")}); code(err) != "IllegalLocationConstraintException" {
+		t.Errorf("no constraint: %v", err)
+	}
+	_, err := there.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("european"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := sys.Canaries.New()
+	_, err = there.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("european"), Key: aws.String("k"), Body: strings.NewReader(value), ServerSideEncryption: types.ServerSideEncryptionAwsKms})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get(ctx, here, "european", "k"); code(err) != "AuthorizationHeaderMalformed" || !strings.Contains(err.Error(), "expecting 'eu-west-1'") {
+		t.Errorf("from another region: %v", err)
+	}
+	if out, err := here.GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: aws.String("european")}); err != nil || out.LocationConstraint != "eu-west-1" {
+		t.Errorf("GetBucketLocation: %+v, %v", out, err)
+	}
+	if _, err := here.CopyObject(ctx, &s3.CopyObjectInput{Bucket: aws.String("american"), Key: aws.String("k"), CopySource: aws.String("european/k")}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := get(ctx, here, "american", "k"); err != nil || got != value {
+		t.Errorf("the copy: %q, %v", got, err)
+	}
+}
