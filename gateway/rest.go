@@ -121,10 +121,16 @@ func (e *exchange) restAuthorization(query url.Values) (*sigv4.Authorization, *f
 		}
 	}
 	if !e.g.validRegion(a.Service, a.Region) {
-		return nil, &failure{code: "AuthorizationHeaderMalformed", text: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong", a.Region), status: http.StatusBadRequest}
+		// Some sign for "US" until they are told better; a bucket elsewhere tells its own region.
+		return nil, &failure{
+			code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest, elements: [][2]string{{"Region", firstRegion}},
+			text: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", a.Region, firstRegion),
+		}
 	}
 	return a, nil
 }
+
+const firstRegion = "us-east-1"
 
 // payloadOf is what the signature covers of the body: its hash, or a word in its place.
 func payloadOf(r *http.Request, a *sigv4.Authorization, query url.Values) (string, *failure) {
@@ -178,12 +184,13 @@ func (e *exchange) notImplemented() *failure {
 	return &failure{code: "NotImplemented", text: fmt.Sprintf("The operation %s is not supported here.", e.operation), status: http.StatusNotImplemented}
 }
 
-// checked are the operations whose body must come with a digest.
+// checked are the operations whose body must come with a digest. PutBucketPolicy is not
+// among them, though the API's description says so: s3cmd sends none.
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 var checked = map[string]bool{
 	"DeleteObjects": true, "PutBucketAcl": true, "PutBucketEncryption": true, "PutBucketLifecycleConfiguration": true, "PutBucketOwnershipControls": true,
-	"PutBucketPolicy": true, "PutBucketTagging": true, "PutBucketVersioning": true, "PutObjectTagging": true, "PutPublicAccessBlock": true,
+	"PutBucketTagging": true, "PutBucketVersioning": true, "PutObjectTagging": true, "PutPublicAccessBlock": true,
 }
 
 // callREST decodes the input, checks it and calls the method.

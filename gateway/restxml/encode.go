@@ -72,7 +72,7 @@ func (m *member) encodeBound(v reflect.Value, h http.Header) {
 	switch m.binding.Location {
 	case "headers":
 		for _, name := range v.MapKeys() {
-			h[http.CanonicalHeaderKey(m.binding.Name+name.String())] = []string{v.MapIndex(name).String()}
+			h[m.binding.Name+name.String()] = []string{v.MapIndex(name).String()} // clients take the name as it comes: in lower case
 		}
 	case "header":
 		if m.field.Type.Kind == shape.List {
