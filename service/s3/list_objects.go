@@ -25,38 +25,56 @@ type listing struct {
 	versions          bool
 }
 
-// newListing checks what requests say.
-func newListing(prefix, delimiter *string, maxKeys *int32, encoding types.EncodingType) (*listing, error) {
-	l := &listing{prefix: aws.ToString(prefix), delimiter: aws.ToString(delimiter), limit: maxPage}
-	switch {
-	case maxKeys != nil && *maxKeys < 0:
-		return nil, invalidArgument("max-keys", strconv.Itoa(int(*maxKeys)), "Argument maxKeys must be an integer between 0 and 2147483647")
-	case maxKeys != nil:
-		l.limit = min(int(*maxKeys), maxPage)
+// listRequest is what the requests for lists have in common.
+type listRequest struct {
+	bucket, owner     *string
+	prefix, delimiter *string
+	maxKeys           *int32
+	encoding          types.EncodingType
+	payer             types.RequestPayer
+	optional          []types.OptionalObjectAttributes
+}
+
+// access is the question of who may list: it has the parameters as they were sent.
+func (r *listRequest) access(action string) access {
+	a := access{action: action, conditions: map[string][]string{}}
+	if r.prefix != nil {
+		a.conditions["s3:prefix"] = []string{*r.prefix}
 	}
-	switch encoding {
+	if r.delimiter != nil {
+		a.conditions["s3:delimiter"] = []string{*r.delimiter}
+	}
+	if r.maxKeys != nil {
+		a.conditions["s3:max-keys"] = []string{strconv.Itoa(int(*r.maxKeys))}
+	}
+	return a
+}
+
+// openListing authorizes a list and checks what the request says.
+func (s *Service) openListing(ctx context.Context, action string, r listRequest) (*bucket, *listing, error) {
+	b, err := s.open(ctx, *r.bucket, r.owner, r.access(action))
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &listing{prefix: aws.ToString(r.prefix), delimiter: aws.ToString(r.delimiter), limit: maxPage}
+	switch {
+	case r.payer != "":
+		return nil, nil, notImplemented("x-amz-request-payer")
+	case len(r.optional) > 0:
+		return nil, nil, notImplemented("x-amz-optional-object-attributes")
+	case r.maxKeys != nil && *r.maxKeys < 0:
+		return nil, nil, invalidArgument("max-keys", strconv.Itoa(int(*r.maxKeys)), "Argument maxKeys must be an integer between 0 and 2147483647")
+	case r.maxKeys != nil:
+		l.limit = min(int(*r.maxKeys), maxPage)
+	}
+	switch r.encoding {
 	case "":
 	case types.EncodingTypeUrl:
 		l.urls = true
 	default:
-		return nil, invalidArgument("encoding-type", string(encoding), "Invalid Encoding Method specified in Request")
+		return nil, nil, invalidArgument("encoding-type", string(r.encoding), "Invalid Encoding Method specified in Request")
 	}
-	return l, nil
-}
-
-// access is the question of who may list: it has the parameters as they were sent.
-func listAccess(action string, prefix, delimiter *string, maxKeys *int32) access {
-	a := access{action: action, conditions: map[string][]string{}}
-	if prefix != nil {
-		a.conditions["s3:prefix"] = []string{*prefix}
-	}
-	if delimiter != nil {
-		a.conditions["s3:delimiter"] = []string{*delimiter}
-	}
-	if maxKeys != nil {
-		a.conditions["s3:max-keys"] = []string{strconv.Itoa(int(*maxKeys))}
-	}
-	return a
+	return b, l, nil
 }
 
 // name writes a key or prefix as the request wants it.
@@ -187,18 +205,9 @@ func (b *bucket) owner() *types.Owner { return &types.Owner{ID: aws.String(canon
 
 // ListObjectsV2 lists the newest versions that are no delete markers, by key.
 func (s *Service) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
-	b, err := s.open(ctx, *in.Bucket, in.ExpectedBucketOwner, listAccess("s3:ListBucket", in.Prefix, in.Delimiter, in.MaxKeys))
+	b, l, err := s.openListing(ctx, "s3:ListBucket", listRequest{in.Bucket, in.ExpectedBucketOwner, in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType, in.RequestPayer, in.OptionalObjectAttributes})
 	if err != nil {
 		return nil, err
-	}
-	l, err := newListing(in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType)
-	switch {
-	case err != nil:
-		return nil, err
-	case in.RequestPayer != "":
-		return nil, notImplemented("x-amz-request-payer")
-	case len(in.OptionalObjectAttributes) > 0:
-		return nil, notImplemented("x-amz-optional-object-attributes")
 	}
 	l.after = aws.ToString(in.StartAfter)
 	if in.ContinuationToken != nil {
@@ -232,18 +241,9 @@ func (s *Service) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) 
 
 // ListObjects is the older form, which goes on from a key.
 func (s *Service) ListObjects(ctx context.Context, in *s3.ListObjectsInput) (*s3.ListObjectsOutput, error) {
-	b, err := s.open(ctx, *in.Bucket, in.ExpectedBucketOwner, listAccess("s3:ListBucket", in.Prefix, in.Delimiter, in.MaxKeys))
+	b, l, err := s.openListing(ctx, "s3:ListBucket", listRequest{in.Bucket, in.ExpectedBucketOwner, in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType, in.RequestPayer, in.OptionalObjectAttributes})
 	if err != nil {
 		return nil, err
-	}
-	l, err := newListing(in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType)
-	switch {
-	case err != nil:
-		return nil, err
-	case in.RequestPayer != "":
-		return nil, notImplemented("x-amz-request-payer")
-	case len(in.OptionalObjectAttributes) > 0:
-		return nil, notImplemented("x-amz-optional-object-attributes")
 	}
 	l.after = aws.ToString(in.Marker)
 	p, err := s.list(ctx, b, l)
@@ -265,18 +265,9 @@ func (s *Service) ListObjects(ctx context.Context, in *s3.ListObjectsInput) (*s3
 
 // ListObjectVersions lists all versions, of each key the newest first.
 func (s *Service) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsInput) (*s3.ListObjectVersionsOutput, error) {
-	b, err := s.open(ctx, *in.Bucket, in.ExpectedBucketOwner, listAccess("s3:ListBucketVersions", in.Prefix, in.Delimiter, in.MaxKeys))
+	b, l, err := s.openListing(ctx, "s3:ListBucketVersions", listRequest{in.Bucket, in.ExpectedBucketOwner, in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType, in.RequestPayer, in.OptionalObjectAttributes})
 	if err != nil {
 		return nil, err
-	}
-	l, err := newListing(in.Prefix, in.Delimiter, in.MaxKeys, in.EncodingType)
-	switch {
-	case err != nil:
-		return nil, err
-	case in.RequestPayer != "":
-		return nil, notImplemented("x-amz-request-payer")
-	case len(in.OptionalObjectAttributes) > 0:
-		return nil, notImplemented("x-amz-optional-object-attributes")
 	}
 	l.versions, l.after, l.afterVersion = true, aws.ToString(in.KeyMarker), aws.ToString(in.VersionIdMarker)
 	if l.after == "" && l.afterVersion != "" {

@@ -83,16 +83,9 @@ func (s *Service) ListParts(ctx context.Context, in *s3.ListPartsInput) (*s3.Lis
 
 // ListMultipartUploads lists the uploads that go on, by key.
 func (s *Service) ListMultipartUploads(ctx context.Context, in *s3.ListMultipartUploadsInput) (*s3.ListMultipartUploadsOutput, error) {
-	b, err := s.open(ctx, *in.Bucket, in.ExpectedBucketOwner, listAccess("s3:ListBucketMultipartUploads", in.Prefix, in.Delimiter, in.MaxUploads))
+	b, l, err := s.openListing(ctx, "s3:ListBucketMultipartUploads", listRequest{in.Bucket, in.ExpectedBucketOwner, in.Prefix, in.Delimiter, in.MaxUploads, in.EncodingType, in.RequestPayer, nil})
 	if err != nil {
 		return nil, err
-	}
-	l, err := newListing(in.Prefix, in.Delimiter, in.MaxUploads, in.EncodingType)
-	if err != nil {
-		return nil, err
-	}
-	if in.RequestPayer != "" {
-		return nil, notImplemented("x-amz-request-payer")
 	}
 	out := &s3.ListMultipartUploadsOutput{
 		Bucket: &b.Name, Prefix: l.name(l.prefix), Delimiter: l.named(l.delimiter), MaxUploads: aws.Int32(int32(l.limit)), KeyMarker: l.name(aws.ToString(in.KeyMarker)),
