@@ -65,7 +65,8 @@ type Config struct {
 	// Dir holds sockets, volumes and what is known of running tasks; all of it may
 	// vanish when the host boots. Empty: /run/malote.
 	Dir string
-	// StateDir holds what must survive a boot: the container instance's ARN. Empty: Dir.
+	// StateDir holds what must survive a boot, the container instance's ARN, and what is too
+	// large for memory: the encrypted volumes on disk. Empty: Dir.
 	StateDir string
 	// InitPath is malote-init, a static executable. Required.
 	InitPath string
@@ -197,7 +198,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.shim, err = shim.New(shim.Config{Dir: sockets, InitPath: e.InitPath, Log: e.log}); err != nil {
 		return err
 	}
-	if e.volumes, err = volume.New(filepath.Join(e.Dir, "volumes")); err != nil {
+	if e.volumes, err = volume.New(filepath.Join(e.Dir, "volumes"), filepath.Join(e.StateDir, "disks")); err != nil {
 		return fmt.Errorf("making the directory of volumes: %w", err)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -1,8 +1,14 @@
-// Package volume keeps the files that a task's containers share, in memory.
+// Package volume keeps the files that a task's containers share: in memory, or on disk under
+// a key.
 //
 // It promises: a task's volumes are directories on a tmpfs of their own, which lives as
 // long as the task, whichever of its containers come and go, and whose pages never reach
-// a swap device where the kernel can promise that (6.4 and later). Remove leaves nothing.
+// a swap device where the kernel can promise that (6.4 and later); or they are on a disk
+// of the task's, a file of which no byte of content and no name is readable, by a key that
+// only the kernel has and that it loses when the task ends. Where that cannot be had there
+// is an error, never a plain directory. Remove leaves nothing.
+//
+// It does not know where a key comes from.
 //
 // A Docker tmpfs volume would not do: Docker unmounts it, files and all, as soon as the
 // last container that uses it exits, which is before the application starts when a
@@ -16,30 +22,51 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Manager makes the volumes of tasks beneath a directory of its own.
+// Manager makes the volumes of tasks beneath directories of its own.
 type Manager struct {
-	dir string
-	mu  sync.Mutex // held while mounts change
+	dir   string
+	disks string
+	mu    sync.Mutex // held while mounts of volumes, and directories, change
+
+	mkfs, loopControl string
+	patience          time.Duration // with what still uses a disk that has to go
 }
 
 // New returns a manager of the volumes in dir, which survives the process: what an
-// earlier one made is still there.
-func New(dir string) (*Manager, error) {
+// earlier one made is still there. Files of disks are in disks, which need not exist.
+func New(dir, disks string) (*Manager, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// The kernel lists mounts by their real path.
-	real, err := filepath.EvalSymlinks(dir)
+	real, err := realPath(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Manager{dir: real}, nil
+	parent, err := realPath(filepath.Dir(disks))
+	if err != nil {
+		return nil, err
+	}
+	return &Manager{
+		dir: real, disks: filepath.Join(parent, filepath.Base(disks)),
+		mkfs: "mkfs.ext4", loopControl: "/dev/loop-control", patience: 10 * time.Second,
+	}, nil
+}
+
+// realPath is how the kernel lists mounts and the files of loop devices.
+func realPath(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(absolute)
 }
 
 // A dot comes first in names that no task definition can have.
@@ -109,11 +136,18 @@ func mount(dir, size string) error {
 	return err
 }
 
-// Remove drops all volumes of a task. A task without any is no error.
+// Remove drops all volumes and disks of a task. A task without any is no error.
 func (m *Manager) Remove(task string) error {
-	if !safe.MatchString(task) {
+	if !safe.MatchString(task) || task == mountsDir {
 		return nil
 	}
+	if err := m.removeVolumes(task); err != nil {
+		return err
+	}
+	return m.removeDisks(task)
+}
+
+func (m *Manager) removeVolumes(task string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	root := filepath.Join(m.dir, task)
@@ -133,8 +167,8 @@ func (m *Manager) Remove(task string) error {
 	return os.Remove(root)
 }
 
-// unmount empties the tmpfs before it lets go, so that nothing outlives it in a mount
-// namespace that still holds a copy.
+// unmount empties a tmpfs before it lets go, so that nothing outlives it in a mount
+// namespace that still holds a copy. Of what is on a disk the key will go.
 func (m *Manager) unmount(dir string) error {
 	for {
 		mounted, err := m.mounted(dir)
@@ -144,8 +178,14 @@ func (m *Manager) unmount(dir string) error {
 		if !mounted {
 			return os.RemoveAll(dir)
 		}
-		if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil && !errors.Is(err, unix.EBUSY) {
+		var on unix.Statfs_t
+		if err := unix.Statfs(dir, &on); err != nil {
 			return err
+		}
+		if on.Type == unix.TMPFS_MAGIC {
+			if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil && !errors.Is(err, unix.EBUSY) {
+				return err
+			}
 		}
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmounting %s: %w", dir, err)
@@ -169,15 +209,19 @@ func (m *Manager) mounted(dir string) (bool, error) {
 
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// Tasks returns the tasks that have volumes.
+// Tasks returns the tasks that have volumes or disks.
 func (m *Manager) Tasks() ([]string, error) {
-	entries, err := os.ReadDir(m.dir)
-	if err != nil {
-		return nil, err
-	}
 	var tasks []string
-	for _, e := range entries {
-		tasks = append(tasks, e.Name())
+	for _, dir := range []string{m.dir, filepath.Join(m.dir, mountsDir), m.disks} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && (dir == m.dir || !errors.Is(err, fs.ErrNotExist)) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Name() != mountsDir && !slices.Contains(tasks, e.Name()) {
+				tasks = append(tasks, e.Name())
+			}
+		}
 	}
 	return tasks, nil
 }

@@ -15,7 +15,8 @@ func newManager(t *testing.T) *Manager {
 	if os.Getuid() != 0 {
 		t.Fatal("mounting a tmpfs takes root")
 	}
-	m, err := New(t.TempDir())
+	dir := t.TempDir()
+	m, err := New(filepath.Join(dir, "volumes"), filepath.Join(dir, "disks"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestVolumeLivesInMemoryUntilRemoved(t *testing.T) {
 	}
 
 	// Another process of the same engine finds it with its files.
-	again, err := New(m.dir)
+	again, err := New(m.dir, m.disks)
 	if err != nil {
 		t.Fatal(err)
 	}
