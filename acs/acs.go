@@ -77,6 +77,21 @@ type Task struct {
 	// The roles after overrides; nil when the task has none.
 	ExecutionRole *Credentials `json:",omitempty"`
 	TaskRole      *Credentials `json:",omitempty"`
+
+	// Volumes are what the launch said of those that are configuredAtLaunch, and
+	// InfrastructureRole is who asks for their keys; it is not renewed.
+	Volumes            []Volume     `json:",omitempty"`
+	InfrastructureRole *Credentials `json:",omitempty"`
+}
+
+// Volume is a disk that lives as long as its task.
+type Volume struct {
+	Name      string // in the task definition
+	ID        string // vol-…
+	SizeInGiB int32
+	// KMSKeyID is what KMS calls the key that the volume's own is made under; "": it is made
+	// under none, and is nowhere but in the kernel.
+	KMSKeyID string `json:",omitempty"`
 }
 
 // Stop asks to stop a task in the right order.
@@ -85,12 +100,13 @@ type Stop struct {
 	Reason  string
 }
 
-// RoleType says which of a task's two roles credentials belong to.
+// RoleType says which of a task's roles credentials belong to.
 type RoleType string
 
 const (
-	TaskExecution   RoleType = "TaskExecution"
-	TaskApplication RoleType = "TaskApplication"
+	TaskExecution      RoleType = "TaskExecution"
+	TaskApplication    RoleType = "TaskApplication"
+	TaskInfrastructure RoleType = "TaskInfrastructure"
 )
 
 // Credentials are temporary credentials of one of a task's roles. They are pushed

@@ -240,7 +240,16 @@ func (w *world) nothingLeft() {
 			w.t.Errorf("mount is left: %s", line)
 		}
 	}
-	for _, dir := range []string{"tasks", "volumes"} {
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, l := range loops {
+		if b, err := os.ReadFile(l); err == nil && (strings.HasPrefix(string(b), w.config.Dir) || w.config.StateDir != "" && strings.HasPrefix(string(b), w.config.StateDir)) {
+			w.t.Errorf("%s is left: %s", l, b)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(w.config.StateDir, "disks")); w.config.StateDir != "" && err == nil {
+		w.t.Error("the directory of disks is left")
+	}
+	for _, dir := range []string{"tasks", "volumes", "disks"} {
 		entries, _ := os.ReadDir(filepath.Join(w.config.Dir, dir))
 		for _, e := range entries {
 			w.t.Errorf("%s/%s is left", dir, e.Name())

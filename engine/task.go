@@ -49,18 +49,20 @@ type task struct {
 	mu          sync.Mutex // guards the rest
 	execution   *acs.Credentials
 	application *acs.Credentials
-	credentials chan struct{} // closed and replaced when they change
-	resolved    *resolved
-	endpoints   map[string]*shim.Endpoint // by container
-	streams     []*logs.Stream            // of log forwarding
-	routed      map[string]*logs.Stream   // those to the router, by container
-	routerGone  bool                      // it ended for good
-	ids         map[string]string         // Docker's, by container
-	images      map[string]*docker.Image
-	pause       string
-	binds       map[string]string // by volume
-	inMemory    map[string]bool   // by volume
-	report      Report
+	// infrastructure is who asks for the keys of volumes.
+	infrastructure *acs.Credentials
+	credentials    chan struct{} // closed and replaced when they change
+	resolved       *resolved
+	endpoints      map[string]*shim.Endpoint // by container
+	streams        []*logs.Stream            // of log forwarding
+	routed         map[string]*logs.Stream   // those to the router, by container
+	routerGone     bool                      // it ended for good
+	ids            map[string]string         // Docker's, by container
+	images         map[string]*docker.Image
+	pause          string
+	binds          map[string]string // by volume
+	owned          map[string]bool   // volumes that are the engine's directories
+	report         Report
 }
 
 // Report is what a task has come to.
@@ -98,10 +100,10 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 		engine: e, log: e.log.With("task", taskID(work.ARN)), work: &copied,
 		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64),
 		credentials: make(chan struct{}), endpoints: map[string]*shim.Endpoint{}, ids: map[string]string{},
-		images: map[string]*docker.Image{}, binds: map[string]string{}, inMemory: map[string]bool{}, routed: map[string]*logs.Stream{}, record: rec,
+		images: map[string]*docker.Image{}, binds: map[string]string{}, owned: map[string]bool{}, routed: map[string]*logs.Stream{}, record: rec,
 	}
-	t.execution, t.application = work.ExecutionRole, work.TaskRole
-	t.work.ExecutionRole, t.work.TaskRole = nil, nil
+	t.execution, t.application, t.infrastructure = work.ExecutionRole, work.TaskRole, work.InfrastructureRole
+	t.work.ExecutionRole, t.work.TaskRole, t.work.InfrastructureRole = nil, nil, nil
 	for _, def := range work.Definition.ContainerDefinitions {
 		t.defs = append(t.defs, override(def, work.Overrides))
 	}
@@ -125,13 +127,16 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 }
 
 // give replaces the roles' credentials.
-func (t *task) give(execution, application *acs.Credentials) {
+func (t *task) give(execution, application, infrastructure *acs.Credentials) {
 	t.mu.Lock()
 	if execution != nil {
 		t.execution = execution
 	}
 	if application != nil {
 		t.application = application
+	}
+	if infrastructure != nil {
+		t.infrastructure = infrastructure
 	}
 	close(t.credentials)
 	t.credentials = make(chan struct{})

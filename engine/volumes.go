@@ -32,7 +32,7 @@ func (t *task) prepareVolume(v types.Volume) (string, error) {
 	case v.S3filesVolumeConfiguration != nil:
 		return "", errors.New("malote's engine does not support s3filesVolumeConfiguration")
 	case aws.ToBool(v.ConfiguredAtLaunch):
-		return "", errors.New("malote's engine does not support configuredAtLaunch")
+		return t.launchVolume(aws.ToString(v.Name))
 	case v.Host != nil && aws.ToString(v.Host.SourcePath) != "":
 		if !filepath.IsAbs(*v.Host.SourcePath) {
 			return "", fmt.Errorf("host.sourcePath %q is not absolute", *v.Host.SourcePath)
@@ -41,7 +41,17 @@ func (t *task) prepareVolume(v types.Volume) (string, error) {
 	case v.DockerVolumeConfiguration != nil && v.DockerVolumeConfiguration.Scope == types.ScopeShared:
 		return t.sharedVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
 	}
+	if size := ephemeralStorage(t.work); size > 0 && v.DockerVolumeConfiguration == nil {
+		return t.diskVolume(aws.ToString(v.Name), ephemeral, size, serviceKey)
+	}
 	return t.taskVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
+}
+
+// owns notes that a volume is a directory of the engine's.
+func (t *task) owns(volume string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.owned[volume] = true
 }
 
 func (t *task) sharedVolume(name string, c *types.DockerVolumeConfiguration) (string, error) {
@@ -82,9 +92,7 @@ func (t *task) taskVolume(name string, c *types.DockerVolumeConfiguration) (stri
 		if err != nil {
 			return "", err
 		}
-		t.mu.Lock()
-		t.inMemory[name] = true
-		t.mu.Unlock()
+		t.owns(name)
 		return dir, nil
 	}
 
@@ -138,7 +146,7 @@ func tmpfsOptions(opts map[string]string, out *volume.Options) error {
 	return nil
 }
 
-// fillVolumes does for volumes in memory what Docker does for its own: one that is still
+// fillVolumes does for the engine's volumes what Docker does for its own: one that is still
 // empty when a container is created gets what the image has at the mount point.
 func (t *task) fillVolumes(ctx context.Context, def types.ContainerDefinition, image *docker.Image) (err error) {
 	e := t.engine
@@ -153,13 +161,13 @@ func (t *task) fillVolumes(ctx context.Context, def types.ContainerDefinition, i
 	for _, m := range def.MountPoints {
 		name, path := aws.ToString(m.SourceVolume), aws.ToString(m.ContainerPath)
 		t.mu.Lock()
-		inMemory := t.inMemory[name]
+		owned := t.owned[name]
 		t.mu.Unlock()
 		known := image.ID + path
 		e.mu.Lock()
 		nothing := e.nothingAt[known]
 		e.mu.Unlock()
-		if !inMemory || nothing {
+		if !owned || nothing {
 			continue
 		}
 		err := e.volumes.Fill(taskID(t.work.ARN), name, func() (io.ReadCloser, error) {

@@ -54,7 +54,7 @@ func fatal(err error) {
 
 var arity = map[string]int{
 	"check": 2, "burst": 2, "printenv": 1, "exit": 1, "sleep": 1, "trap": 1, "write": 2, "writeenv": 2,
-	"writefrom": 2, "cat": 1, "sum": 1, "wait": 1, "serve": 1, "get": 1, "fetch": 2, "socket": 1,
+	"writefrom": 2, "cat": 1, "sum": 1, "wait": 1, "serve": 1, "get": 1, "fetch": 2, "socket": 1, "fill": 1,
 }
 
 func run(verb string, args []string) error {
@@ -122,6 +122,8 @@ func run(verb string, args []string) error {
 		return err
 	case "sum":
 		return sum(args[0])
+	case "fill":
+		return fill(args[0])
 	case "wait":
 		return eventually(func() error {
 			_, err := os.Stat(args[0])
@@ -212,6 +214,22 @@ func write(path string, content []byte) error {
 		return err
 	}
 	return os.WriteFile(path, content, 0o644)
+}
+
+// fill writes until it cannot, and says how far it came.
+func fill(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for n := 0; ; n++ {
+		if _, err := f.Write(block); err != nil {
+			fmt.Printf("%d MiB: %v\n", n, err)
+			return nil
+		}
+	}
 }
 
 func sum(path string) error {
