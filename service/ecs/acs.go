@@ -466,7 +466,7 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 		ARN: *t.Task.TaskArn, ClusterARN: *t.Task.ClusterArn, Definition: d.Definition,
 		Overrides: t.Task.Overrides, Tags: t.Task.Tags, Group: aws.ToString(t.Task.Group), StartedBy: aws.ToString(t.Task.StartedBy),
 		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand, Pins: t.Pins,
-		Region: st.sc.region, Account: st.sc.account,
+		Region: st.sc.region, Account: st.sc.account, Volumes: t.Volumes,
 	}
 	record := &told{arn: message.ARN}
 	for _, role := range []struct {
@@ -476,6 +476,7 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 	}{
 		{acs.TaskExecution, t.ExecutionRole, &message.ExecutionRole},
 		{acs.TaskApplication, t.TaskRole, &message.TaskRole},
+		{acs.TaskInfrastructure, t.InfrastructureRole, &message.InfrastructureRole},
 	} {
 		if role.arn == "" {
 			continue
@@ -486,8 +487,9 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 				return st.fail(ctx, t.ID, assumeFailure(role.kind, role.arn, api))
 			}
 			st.s.log.WarnContext(ctx, "a running task's role cannot be assumed", "task", message.ARN, "role", role.arn, "err", err)
-			// Asked for again by renew.
-			record.credentials = append(record.credentials, &acs.Credentials{TaskARN: message.ARN, RoleType: role.kind, RoleARN: role.arn})
+			if role.kind != acs.TaskInfrastructure { // asked for again by renew
+				record.credentials = append(record.credentials, &acs.Credentials{TaskARN: message.ARN, RoleType: role.kind, RoleARN: role.arn})
+			}
 			continue
 		} else if err != nil {
 			st.s.log.ErrorContext(ctx, "assuming a task's role", "task", message.ARN, "role", role.arn, "err", err)
@@ -495,7 +497,9 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 			return nil
 		}
 		*role.to = c
-		record.credentials = append(record.credentials, c)
+		if role.kind != acs.TaskInfrastructure { // which is of no use once the volumes are there
+			record.credentials = append(record.credentials, c)
+		}
 	}
 	wanted := true
 	if !t.Delivered {
@@ -543,14 +547,26 @@ func (st *stream) fail(ctx context.Context, id, reason string) error {
 	})
 }
 
-func assumeFailure(kind acs.RoleType, role string, err smithy.APIError) string {
-	member := "executionRoleArn"
-	if kind == acs.TaskApplication {
-		member = "taskRoleArn"
+const (
+	tasksPrincipal          = "ecs-tasks.amazonaws.com"
+	infrastructurePrincipal = "ecs.amazonaws.com"
+)
+
+// principal is whom a role of that kind has to trust.
+func principal(kind acs.RoleType) string {
+	if kind == acs.TaskInfrastructure {
+		return infrastructurePrincipal
 	}
+	return tasksPrincipal
+}
+
+func assumeFailure(kind acs.RoleType, role string, err smithy.APIError) string {
+	member := map[acs.RoleType]string{
+		acs.TaskExecution: "executionRoleArn", acs.TaskApplication: "taskRoleArn", acs.TaskInfrastructure: "managedEBSVolume.roleArn",
+	}[kind]
 	return "ECS was unable to assume the role '" + role + "' that was provided for this task. " +
 		"Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role. " +
-		"The role (" + member + ") must exist, and its trust policy must allow sts:AssumeRole to the service ecs-tasks.amazonaws.com: " +
+		"The role (" + member + ") must exist, and its trust policy must allow sts:AssumeRole to the service " + principal(kind) + ": " +
 		err.ErrorCode() + ": " + err.ErrorMessage()
 }
 
@@ -560,8 +576,8 @@ func (st *stream) assume(ctx context.Context, taskARN, id string, kind acs.RoleT
 		ID: newUUID(), Region: st.sc.region, Service: "sts", Operation: "AssumeRole", Time: st.s.now(), Secure: true,
 		SourceARN: taskARN,
 		Principal: &caller.Principal{
-			Type: caller.Service, Service: "ecs-tasks.amazonaws.com", Account: st.sc.account,
-			ARN: "ecs-tasks.amazonaws.com", ID: "ecs-tasks.amazonaws.com",
+			Type: caller.Service, Service: principal(kind), Account: st.sc.account,
+			ARN: principal(kind), ID: principal(kind),
 		},
 	})
 	out, err := st.s.roles.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String(role), RoleSessionName: aws.String(id)})

@@ -49,7 +49,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	}
 
 	if err := (&settings{
-		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries), volumes: len(in.VolumeConfigurations),
+		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries),
 		lattice: len(in.VpcLatticeConfigurations), gateways: len(in.GatewayConnectors), connect: in.ServiceConnectConfiguration,
 		monitoring: in.Monitoring, controller: in.DeploymentController, rebalancing: in.AvailabilityZoneRebalancing,
 	}).validate(); err != nil {
@@ -69,6 +69,9 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 		return nil, err
 	}
 	if d, err = s.usable(ctx, d, definitionErr); err != nil {
+		return nil, err
+	}
+	if err := s.passVolumeRoles(ctx, in.VolumeConfigurations); err != nil {
 		return nil, err
 	}
 
@@ -99,7 +102,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 			}
 		}
 		next := copyOf(v)
-		revision, err := s.settle(c, next, &template{d, in.LaunchType, in.PlatformVersion, in.CapacityProviderStrategy, in.NetworkConfiguration})
+		revision, err := s.settle(c, next, &template{d, in.LaunchType, in.PlatformVersion, in.CapacityProviderStrategy, in.NetworkConfiguration, in.VolumeConfigurations})
 		if err != nil {
 			return err
 		}

@@ -213,7 +213,7 @@ func (s *Service) describeService(tx store.Tx, sc scope, v *service, tags bool) 
 			x.Status, x.DesiredCount = aws.String("PRIMARY"), v.Desired
 		}
 		if r != nil {
-			x.NetworkConfiguration, x.CapacityProviderStrategy = r.Network, r.Providers
+			x.NetworkConfiguration, x.CapacityProviderStrategy, x.VolumeConfigurations = r.Network, r.Providers, r.Volumes
 			if len(r.Providers) == 0 {
 				x.LaunchType = r.LaunchType
 			}

@@ -594,6 +594,8 @@ func TestRunTaskRefusals(t *testing.T) {
 		{"both", "vpc", ecs.RunTaskInput{LaunchType: "FARGATE", NetworkConfiguration: network, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("FARGATE")}}}, "InvalidParameterException: Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again."},
 		{"group", "web", ecs.RunTaskInput{Group: aws.String("service:x")}, "InvalidParameterException: Invalid namespace for group"},
 		{"reserved tag", "web", ecs.RunTaskInput{Tags: []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}}, "InvalidParameterException: Tag keys beginning with 'aws:' are reserved"},
+		{"storage of EC2", "web", ecs.RunTaskInput{Overrides: &types.TaskOverride{EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 30}}}, "InvalidParameterException: Ephemeral storage is only supported for task definitions that require the compatibility FARGATE."},
+		{"little storage", "vpc", ecs.RunTaskInput{NetworkConfiguration: network, Overrides: &types.TaskOverride{EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 20}}}, "InvalidParameterException: Ephemeral storage size must be between 21 GiB and 200 GiB."},
 		{"foreign role", "foreign", ecs.RunTaskInput{}, "ClientException: Role is not valid"},
 	} {
 		in := tt.in

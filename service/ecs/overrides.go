@@ -34,8 +34,8 @@ func validateOverrides(d *types.TaskDefinition, o *types.TaskOverride) error {
 	if o.Memory != nil && taskdef.Memory(o.Memory) == 0 {
 		return invalidParameter("Invalid 'memory' setting for task.")
 	}
-	if o.EphemeralStorage != nil {
-		return unsupported("overrides.ephemeralStorage")
+	if fault := taskdef.EphemeralStorage(o.EphemeralStorage, d.RequiresCompatibilities); fault != "" {
+		return invalidParameter("%s", fault)
 	}
 	for i := range o.ContainerOverrides {
 		if err := validateContainerOverride(d, &o.ContainerOverrides[i]); err != nil {

@@ -43,6 +43,7 @@ type launch struct {
 	service    string // that the tasks are of, and its rollout
 	rollout    string
 	pins       []acs.Held // see rollout
+	volumes    []types.ServiceVolumeConfiguration
 	exec       bool
 	demand     *demand
 }
@@ -326,16 +327,23 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 	if err := s.prepareRoles(ctx, l); err != nil {
 		return nil, err
 	}
+	var err error
+	if l.volumes, err = volumesOfTask(r.volumes); err != nil {
+		return nil, err
+	}
+	if err := s.passVolumeRoles(ctx, l.volumes); err != nil {
+		return nil, err
+	}
 	if err := s.prepareTags(ctx, action, l, r); err != nil {
 		return nil, err
 	}
 	if err := validateOverrides(&d.Definition, r.overrides); err != nil {
 		return nil, err
 	}
-	switch {
-	case len(r.volumes) > 0:
-		return nil, unsupported("volumeConfigurations")
-	case aws.ToString(r.reference) != "":
+	if err := validateLaunchVolumes(&d.Definition, l.volumes); err != nil {
+		return nil, err
+	}
+	if aws.ToString(r.reference) != "" {
 		return nil, unsupported("referenceId")
 	}
 	if err := validateNetwork(&d.Definition, r.network); err != nil {
@@ -353,7 +361,6 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 	case len(l.group) > 255:
 		return nil, invalidParameter("group should not be longer than 255 characters.")
 	}
-	var err error
 	l.demand, err = demandOf(&d.Definition, r.overrides, l.group)
 	return l, err
 }
@@ -363,16 +370,20 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 func (s *Service) prepareRoles(ctx context.Context, l *launch) error {
 	execution, application := l.roles()
 	for _, role := range []string{execution, application} {
-		if err := s.passRole(ctx, role); err != nil {
+		if err := s.passRole(ctx, role, tasksPrincipal); err != nil {
 			return err
 		}
-		if arn := scopeOf(ctx).roleARN(role); role != "" {
-			if p := strings.SplitN(arn, ":", 6); len(p) != 6 || p[2] != "iam" || p[4] != scopeOf(ctx).account || !strings.HasPrefix(p[5], "role/") {
-				return clientError("Role is not valid")
-			}
+		if role != "" && !scopeOf(ctx).ownRole(role) {
+			return clientError("Role is not valid")
 		}
 	}
 	return nil
+}
+
+// ownRole tells whether a name or an ARN is that of a role of the account.
+func (sc scope) ownRole(role string) bool {
+	p := strings.SplitN(sc.roleARN(role), ":", 6)
+	return len(p) == 6 && p[2] == "iam" && p[4] == sc.account && strings.HasPrefix(p[5], "role/")
 }
 
 // roles are the execution and the task role after overrides.
@@ -531,8 +542,12 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 	if l.startedBy != "" {
 		t.Task.StartedBy = aws.String(l.startedBy)
 	}
+	t.Task.EphemeralStorage = d.EphemeralStorage
 	if l.overrides != nil {
 		t.Task.Overrides = l.overrides
+		if l.overrides.EphemeralStorage != nil {
+			t.Task.EphemeralStorage = l.overrides.EphemeralStorage
+		}
 		if l.overrides.Cpu != nil {
 			t.Task.Cpu = aws.String(strconv.Itoa(taskdef.CPU(l.overrides.Cpu)))
 		}
@@ -553,6 +568,7 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 		t.Task.LastStatus = aws.String("PROVISIONING")
 		t.Task.Attachments = append(t.Task.Attachments, attachment(l.network.AwsvpcConfiguration))
 	}
+	t.provide(sc, l.volumes)
 	t.Task.Containers = containers(sc, t, d, l.overrides)
 	for i := range t.Task.Containers {
 		t.manage(&t.Task.Containers[i], now)

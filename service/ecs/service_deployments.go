@@ -322,7 +322,7 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 			x := types.ServiceRevision{
 				ServiceRevisionArn: aws.String(arn), ServiceArn: aws.String(sc.serviceARN(r.cluster, r.name)), ClusterArn: aws.String(sc.clusterARN(r.cluster)),
 				TaskDefinition: aws.String(sc.definitionARN(v.Family, v.Revision)), NetworkConfiguration: v.Network,
-				CapacityProviderStrategy: v.Providers, ContainerImages: v.Images, CreatedAt: aws.Time(v.CreatedAt),
+				VolumeConfigurations: v.Volumes, CapacityProviderStrategy: v.Providers, ContainerImages: v.Images, CreatedAt: aws.Time(v.CreatedAt),
 			}
 			if len(v.Providers) == 0 {
 				x.LaunchType = v.LaunchType

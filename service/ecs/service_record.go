@@ -83,6 +83,7 @@ type revision struct {
 	Platform             string                               `json:",omitempty"`
 	Providers            []types.CapacityProviderStrategyItem `json:",omitempty"`
 	Network              *types.NetworkConfiguration          `json:",omitempty"`
+	Volumes              []types.ServiceVolumeConfiguration   `json:",omitempty"`
 	Images               []types.ContainerImage
 	CreatedAt            time.Time
 }

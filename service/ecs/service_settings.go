@@ -17,11 +17,11 @@ import (
 // settings are the members that CreateService and UpdateService have in common, and that
 // malote does not do.
 type settings struct {
-	loadBalancers, registries, volumes, lattice, gateways int
-	connect                                               *types.ServiceConnectConfiguration
-	monitoring                                            *types.MonitoringConfiguration
-	controller                                            *types.DeploymentController
-	rebalancing                                           types.AvailabilityZoneRebalancing
+	loadBalancers, registries, lattice, gateways int
+	connect                                      *types.ServiceConnectConfiguration
+	monitoring                                   *types.MonitoringConfiguration
+	controller                                   *types.DeploymentController
+	rebalancing                                  types.AvailabilityZoneRebalancing
 }
 
 func (x *settings) validate() error {
@@ -34,8 +34,6 @@ func (x *settings) validate() error {
 		return unsupported("serviceRegistries")
 	case x.connect != nil && x.connect.Enabled:
 		return unsupported("serviceConnectConfiguration")
-	case x.volumes > 0:
-		return unsupported("volumeConfigurations")
 	case x.lattice > 0:
 		return unsupported("vpcLatticeConfigurations")
 	case x.gateways > 0:
@@ -183,6 +181,7 @@ type template struct {
 	platform   *string
 	providers  []types.CapacityProviderStrategyItem
 	network    *types.NetworkConfiguration
+	volumes    []types.ServiceVolumeConfiguration
 }
 
 // settle turns a template into a revision of v.
@@ -207,7 +206,11 @@ func (s *Service) settle(c *cluster, v *service, t *template) (*revision, error)
 	if err := validateNetwork(d, t.network); err != nil {
 		return nil, err
 	}
+	if err := validateLaunchVolumes(d, t.volumes); err != nil {
+		return nil, err
+	}
 	r := &revision{
+		Volumes: t.volumes,
 		Service: v.Name, Cluster: v.Cluster, Family: *d.Family, Revision: d.Revision,
 		LaunchType: l.launchType, Platform: l.platform, Network: t.network, Providers: t.providers, CreatedAt: s.now().UTC(),
 	}

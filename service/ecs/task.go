@@ -26,6 +26,9 @@ type task struct {
 	Revision int32
 	// The roles' ARNs, after overrides; "" for none.
 	ExecutionRole, TaskRole string
+	// Volumes are those that its launch configured, InfrastructureRole who makes them.
+	Volumes            []acs.Volume `json:",omitempty"`
+	InfrastructureRole string       `json:",omitempty"`
 	// Service and Rollout are what it belongs to; "" for a task of its own.
 	Service, Rollout string `json:",omitempty"`
 	// Protected is until when its service may not stop it.

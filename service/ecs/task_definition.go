@@ -125,7 +125,7 @@ func (s *Service) RegisterTaskDefinition(ctx context.Context, in *ecs.RegisterTa
 		return nil, err
 	}
 	for _, role := range []*string{in.TaskRoleArn, in.ExecutionRoleArn} {
-		if err := s.passRole(ctx, aws.ToString(role)); err != nil {
+		if err := s.passRole(ctx, aws.ToString(role), tasksPrincipal); err != nil {
 			return nil, err
 		}
 	}
@@ -178,13 +178,13 @@ func registerConditions(in *ecs.RegisterTaskDefinitionInput) map[string][]string
 // passRole asks whether the caller may hand role, an ARN, a name or nothing, to tasks.
 // A role of another account, which only a definition that is never run may name, is
 // asked about as if it were the caller's: prepareRoles refuses to run it.
-func (s *Service) passRole(ctx context.Context, role string) error {
+func (s *Service) passRole(ctx context.Context, role, to string) error {
 	if role == "" {
 		return nil
 	}
 	return s.authz.Authorize(ctx, &authz.Access{
 		Action: "iam:PassRole", Resource: scopeOf(ctx).roleARN(role), Account: scopeOf(ctx).account,
-		Conditions: map[string][]string{"iam:PassedToService": {"ecs-tasks.amazonaws.com"}},
+		Conditions: map[string][]string{"iam:PassedToService": {to}},
 	})
 }
 

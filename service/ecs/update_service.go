@@ -14,7 +14,7 @@ import (
 	"github.com/malote/malote/store"
 )
 
-// UpdateService changes what is asked of a service. Another task definition, network,
+// UpdateService changes what is asked of a service. Another task definition, network, volume,
 // platform or capacity provider strategy starts a new deployment, and so does
 // forceNewDeployment, without which tasks keep the secrets that they started with.
 func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOutput, error) {
@@ -41,7 +41,7 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 	}
 
 	if err := (&settings{
-		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries), volumes: len(in.VolumeConfigurations),
+		loadBalancers: len(in.LoadBalancers), registries: len(in.ServiceRegistries),
 		lattice: len(in.VpcLatticeConfigurations), gateways: len(in.GatewayConnectors), connect: in.ServiceConnectConfiguration,
 		monitoring: in.Monitoring, controller: in.DeploymentController, rebalancing: in.AvailabilityZoneRebalancing,
 	}).validate(); err != nil {
@@ -55,6 +55,10 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 		if d, err = s.usable(ctx, d, definitionErr); err != nil {
 			return nil, err
 		}
+	}
+
+	if err := s.passVolumeRoles(ctx, in.VolumeConfigurations); err != nil {
+		return nil, err
 	}
 
 	var out *types.Service
@@ -119,6 +123,9 @@ func (s *Service) redeploy(tx store.Tx, r serviceRef, v *service, d *definition,
 	if in.NetworkConfiguration != nil {
 		t.network = in.NetworkConfiguration
 	}
+	if t.volumes = in.VolumeConfigurations; t.volumes == nil && configuredAtLaunch(&d.Definition) != "" {
+		t.volumes = now.Volumes
+	}
 	switch {
 	case len(t.providers) > 0:
 		t.launchType = ""
@@ -137,11 +144,15 @@ func (s *Service) redeploy(tx store.Tx, r serviceRef, v *service, d *definition,
 		return err
 	}
 	same := next.Family == now.Family && next.Revision == now.Revision && next.LaunchType == now.LaunchType && next.Platform == now.Platform &&
-		reflect.DeepEqual(next.Network, now.Network) && reflect.DeepEqual(next.Providers, now.Providers)
+		reflect.DeepEqual(next.Network, now.Network) && sameVolumes(next.Volumes, now.Volumes) && reflect.DeepEqual(next.Providers, now.Providers)
 	if same && !in.ForceNewDeployment {
 		return nil
 	}
 	return s.deploy(tx, r.scope, v, next)
+}
+
+func sameVolumes(a, b []types.ServiceVolumeConfiguration) bool {
+	return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b)
 }
 
 const statusDraining = "DRAINING"

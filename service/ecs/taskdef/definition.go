@@ -33,6 +33,7 @@ func Definition(in *ecs.RegisterTaskDefinitionInput) (*types.TaskDefinition, err
 		IpcMode:                 in.IpcMode,
 		RuntimePlatform:         in.RuntimePlatform,
 		EnableFaultInjection:    in.EnableFaultInjection,
+		EphemeralStorage:        in.EphemeralStorage,
 		Compatibilities:         compatibilities(in),
 		RequiresAttributes:      requiresAttributes(in),
 	}
@@ -50,7 +51,7 @@ func Definition(in *ecs.RegisterTaskDefinitionInput) (*types.TaskDefinition, err
 			if c.Scope == "" {
 				c.Scope = types.ScopeTask
 			}
-		} else if v.Host == nil {
+		} else if v.Host == nil && !aws.ToBool(v.ConfiguredAtLaunch) {
 			v.Host = &types.HostVolumeProperties{}
 		}
 	}
@@ -132,6 +133,7 @@ func requiresAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 	need(in.Cpu != nil || in.Memory != nil, "ecs.capability.task-cpu-mem-limit")
 	need(in.PidMode != "" || in.IpcMode != "", "ecs.capability.pid-ipc-namespace-sharing")
 	for i := range in.Volumes {
+		need(aws.ToBool(in.Volumes[i].ConfiguredAtLaunch), "ecs.capability.storage.ebs-task-volume-attach")
 		if d := in.Volumes[i].DockerVolumeConfiguration; d != nil {
 			driver := aws.ToString(d.Driver)
 			if driver == "" {

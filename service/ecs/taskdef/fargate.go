@@ -52,6 +52,19 @@ func validateFargate(in *ecs.RegisterTaskDefinitionInput) error {
 	return nil
 }
 
+// EphemeralStorage says what is wrong with the storage of a task of these compatibilities;
+// "" when nothing is.
+func EphemeralStorage(s *types.EphemeralStorage, compatibilities []types.Compatibility) string {
+	switch {
+	case s == nil:
+	case !slices.Contains(compatibilities, types.CompatibilityFargate):
+		return "Ephemeral storage is only supported for task definitions that require the compatibility FARGATE."
+	case s.SizeInGiB < 21 || s.SizeInGiB > 200:
+		return "Ephemeral storage size must be between 21 GiB and 200 GiB."
+	}
+	return ""
+}
+
 func notOnFargate(member string) error {
 	return invalid("Fargate compatible task definitions do not support %s", member)
 }

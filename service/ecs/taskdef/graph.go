@@ -12,6 +12,7 @@ import (
 
 func validateVolumes(in *ecs.RegisterTaskDefinitionInput) error {
 	volumes := map[string]bool{}
+	launched := "" // the volume that is configuredAtLaunch
 	for i := range in.Volumes {
 		v := &in.Volumes[i]
 		name := aws.ToString(v.Name)
@@ -29,8 +30,15 @@ func validateVolumes(in *ecs.RegisterTaskDefinitionInput) error {
 			return refused(at + ".fsxWindowsFileServerVolumeConfiguration")
 		case v.S3filesVolumeConfiguration != nil:
 			return refused(at + ".s3filesVolumeConfiguration")
-		case aws.ToBool(v.ConfiguredAtLaunch):
-			return refused(at + ".configuredAtLaunch")
+		}
+		if aws.ToBool(v.ConfiguredAtLaunch) {
+			switch {
+			case v.DockerVolumeConfiguration != nil || v.Host != nil && aws.ToString(v.Host.SourcePath) != "":
+				return invalid("Volume '%s' cannot be configuredAtLaunch and have another configuration.", name)
+			case launched != "":
+				return invalid("Only one volume can be configuredAtLaunch, not both '%s' and '%s'.", launched, name)
+			}
+			launched = name
 		}
 		volumes[name] = true
 		d := v.DockerVolumeConfiguration

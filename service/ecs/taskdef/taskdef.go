@@ -146,8 +146,8 @@ func validateTask(in *ecs.RegisterTaskDefinitionInput) error {
 	if aws.ToBool(in.EnableFaultInjection) {
 		return refused("enableFaultInjection")
 	}
-	if in.EphemeralStorage != nil {
-		return refused("ephemeralStorage")
+	if fault := EphemeralStorage(in.EphemeralStorage, in.RequiresCompatibilities); fault != "" {
+		return invalid("%s", fault)
 	}
 	if len(in.PlacementConstraints) > 10 {
 		return invalid("Too many placement constraints: %d. The maximum is 10.", len(in.PlacementConstraints))
