@@ -38,8 +38,8 @@ func mounting(c types.ContainerDefinition) types.ContainerDefinition {
 	return c
 }
 
-// sweepDisks looks for a value in the directories of the engine and of Docker.
-func (w *world) sweepDisks(value string) {
+// sweepDisks looks for a value where the engine has its disks, and in Docker's directory.
+func (w *world) sweepDisks(value, disks string) {
 	w.t.Helper()
 	unix.Sync()
 	info, err := w.docker.Info(context.Background(), client.InfoOptions{})
@@ -48,7 +48,7 @@ func (w *world) sweepDisks(value string) {
 	}
 	var set canaries.Set
 	set.Add(value)
-	for _, dir := range []string{w.config.StateDir, info.Info.DockerRootDir} {
+	for _, dir := range []string{disks, info.Info.DockerRootDir} {
 		hits, err := set.Dir(dir)
 		if err != nil {
 			w.t.Errorf("looking through %s: %v", dir, err)
@@ -88,12 +88,12 @@ func TestAVolumeOnDiskIsUnreadableOutside(t *testing.T) {
 	if err != nil || disk.Size() != 1<<30 || disk.Mode().Perm() != 0o600 {
 		t.Errorf("the disk's file: %+v, %v", disk, err)
 	}
-	w.sweepDisks(canaryOnDisk)
+	w.sweepDisks(canaryOnDisk, w.config.StateDir)
 	cancel()
 	if r := <-done; exitCode(report(t, r, "app")) != 0 {
 		t.Errorf("%+v", r)
 	}
-	w.sweepDisks(canaryOnDisk)
+	w.sweepDisks(canaryOnDisk, w.config.StateDir)
 }
 
 func TestAVolumeOnDiskHasItsSize(t *testing.T) {
