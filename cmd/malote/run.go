@@ -83,8 +83,16 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 		os.RemoveAll(dir)
 		os.Remove(c.RuntimeDir) // unless somebody else is in there
 	}()
+	state := "" // the same as dir
+	if definition.EphemeralStorage != nil {
+		var release func()
+		if state, release, err = runDir(dataDirOr(c.DataDir), name); err != nil {
+			return fmt.Errorf("the directory of the task's storage: %w", err)
+		}
+		defer release()
+	}
 	e, err := c.engine(engine.Config{
-		AWS: c.instance(way, name), Cluster: c.Cluster, Name: name, Dir: dir, API: api, StopOnExit: true,
+		AWS: c.instance(way, name), Cluster: c.Cluster, Name: name, Dir: dir, StateDir: state, API: api, StopOnExit: true,
 		Output: out.line, Log: log,
 		Registered: func(arn string) {
 			select {
@@ -196,9 +204,14 @@ func (c *runCommand) runPlaced(ctx context.Context, cfg aws.Config, e *engine.En
 	if err != nil {
 		return report, err
 	}
-	started, err := client.StartTask(ctx, &ecs.StartTaskInput{
+	in := &ecs.StartTaskInput{
 		Cluster: &c.Cluster, TaskDefinition: made.TaskDefinition.TaskDefinitionArn, ContainerInstances: []string{instance}, StartedBy: aws.String("malote-run"),
-	})
+	}
+	if definition.NetworkMode == types.NetworkModeAwsvpc {
+		// ECS wants to be told of a VPC; the network is Docker's.
+		in.NetworkConfiguration = &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{"subnet-none"}}}
+	}
+	started, err := client.StartTask(ctx, in)
 	if err != nil {
 		return report, err
 	}
