@@ -19,6 +19,7 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine"
+	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/engine/enginetest"
 	canaries "github.com/malote/malote/malotetest/canary"
 )
@@ -70,18 +71,23 @@ func TestAVolumeOnDiskIsUnreadableOutside(t *testing.T) {
 	sidecar.Essential = aws.Bool(false)
 	sidecar.Secrets = []types.Secret{{Name: aws.String("A"), ValueFrom: aws.String(secretARN("a"))}}
 	app := mounting(container("app", image, "sum", "/vol/secret", "then", "sum", "/vol/seed", "then", "trap", "0"))
-	app.DependsOn = []types.ContainerDependency{{ContainerName: aws.String("sidecar"), Condition: types.ContainerConditionSuccess}}
+	app.DependsOn = []types.ContainerDependency{{ContainerName: aws.String("sidecar"), Condition: types.ContainerConditionSuccess}, {ContainerName: aws.String("reader"), Condition: types.ContainerConditionComplete}}
+	reader := container("reader", image, "sum", "/vol/secret", "then", "write", "/vol/more", "x")
+	reader.Essential = aws.Bool(false)
+	reader.VolumesFrom = []types.VolumeFrom{{SourceContainer: aws.String("sidecar"), ReadOnly: aws.Bool(true)}}
+	reader.DependsOn = app.DependsOn[:1]
 	e := w.start()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan engine.Report, 1)
-	task := onDisk(newTask(app, sidecar))
+	task := onDisk(newTask(app, sidecar, reader))
 	go func() { r, _ := e.RunTask(ctx, task); done <- r }()
 	w.waitFor("app: ready")
-	if !slices.ContainsFunc(w.output(), func(line string) bool {
-		return strings.HasPrefix(line, "app: "+strings.Replace(digestLine("/vol/secret", canaryOnDisk), " "+strconv.Itoa(len(canaryOnDisk)), "", 1))
-	}) {
-		t.Errorf("output %q, want the hash of what the sidecar wrote", w.output())
+	hash := strings.TrimSuffix(digestLine("/vol/secret", canaryOnDisk), " "+strconv.Itoa(len(canaryOnDisk)))
+	for _, name := range []string{"app", "reader"} {
+		if !slices.ContainsFunc(w.output(), func(line string) bool { return strings.HasPrefix(line, name+": "+hash) }) {
+			t.Errorf("output %q, want the hash of what the sidecar wrote from %s", w.output(), name)
+		}
 	}
 	id := task.ARN[strings.LastIndex(task.ARN, "/")+1:]
 	disk, err := os.Stat(filepath.Join(w.config.StateDir, "disks", id, ".ephemeral"))
@@ -90,8 +96,8 @@ func TestAVolumeOnDiskIsUnreadableOutside(t *testing.T) {
 	}
 	w.sweepDisks(canaryOnDisk, w.config.StateDir)
 	cancel()
-	if r := <-done; exitCode(report(t, r, "app")) != 0 {
-		t.Errorf("%+v", r)
+	if r := <-done; exitCode(report(t, r, "app")) != 0 || exitCode(report(t, r, "reader")) != 1 {
+		t.Errorf("%+v, want that the reader may not write", r)
 	}
 	w.sweepDisks(canaryOnDisk, w.config.StateDir)
 }
@@ -148,6 +154,13 @@ func TestADiskOfNoTaskIsSwept(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(w.config.Dir, "tasks")); err != nil {
 		t.Fatal(err)
 	}
+	// And one of before a boot, of which the file alone is left.
+	if err := os.MkdirAll(filepath.Join(w.config.Dir, "disks", "0123"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.config.Dir, "disks", "0123", ".ephemeral"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.start().Sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -182,5 +195,23 @@ func TestWithoutMkfsATaskFails(t *testing.T) {
 	r := w.run(task)
 	if want := "VolumeError: Agent could not create task's volume resources: volume files: an encrypted volume on disk needs mkfs.ext4, of the package e2fsprogs"; !strings.HasPrefix(r.Reason, want) {
 		t.Errorf("reason %q, want %q", r.Reason, want)
+	}
+}
+
+// A Docker that does not see what the engine has mounted refuses, and makes nothing.
+func TestDockerMakesNoDirectoryForAVolume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	missing := filepath.Join(t.TempDir(), "data")
+	id, err := w.config.Docker.Create(t.Context(), docker.Spec{
+		Name: w.config.Name, Image: w.image(enginetest.Image{}), Labels: map[string]string{"malote.engine": w.config.Name},
+		Mounts: []docker.Mount{{Source: missing, Target: "/vol"}},
+	})
+	if err == nil {
+		w.config.Docker.Remove(t.Context(), id)
+		t.Error("a container was made")
+	}
+	if _, err := os.Stat(missing); !os.IsNotExist(err) {
+		t.Errorf("the directory: %v, want none", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -205,13 +206,12 @@ func (t *task) create(i int) (id string, err error) {
 
 	t.mu.Lock()
 	resolved := t.resolved
-	s := surroundings{engine: e.Name, image: t.images[name], pause: t.pause, ids: map[string]string{}, volumes: map[string]string{}}
+	s := surroundings{engine: e.Name, image: t.images[name], pause: t.pause, ids: map[string]string{}, volumes: map[string]string{}, owned: map[string]bool{}}
 	for k, v := range t.ids {
 		s.ids[k] = v
 	}
-	for k, v := range t.binds {
-		s.volumes[k] = v
-	}
+	maps.Copy(s.volumes, t.binds)
+	maps.Copy(s.owned, t.owned)
 	t.mu.Unlock()
 	if err := t.fillVolumes(ctx, def, s.image); err != nil {
 		return "", fmt.Errorf("CannotCreateContainerError: %w", err)

@@ -247,6 +247,7 @@ type surroundings struct {
 	pause    string            // id of the container that holds shared namespaces
 	ids      map[string]string // Docker's id of each container so far
 	volumes  map[string]string // what to bind for each volume
+	owned    map[string]bool   // those that are the engine's directories
 	log      logConfig
 	router   *routerFiles // nil: it is not the log router
 }
@@ -655,6 +656,12 @@ func mounts(def types.ContainerDefinition, s surroundings, spec *docker.Spec) er
 		}
 		if s.shimDir != "" && (path.Clean(target) == shim.MountPoint || strings.HasPrefix(path.Clean(target), shim.MountPoint+"/")) {
 			return fmt.Errorf("container %s: the path %s is malote's own in a container with secrets", aws.ToString(def.Name), target)
+		}
+		if s.owned[aws.ToString(m.SourceVolume)] {
+			// A Docker that does not see the engine's mounts, as one in a mount namespace of its
+			// own may not, must not put a plain directory in their place.
+			spec.Mounts = append(spec.Mounts, docker.Mount{Source: source, Target: target, ReadOnly: aws.ToBool(m.ReadOnly)})
+			continue
 		}
 		bind := source + ":" + target
 		if aws.ToBool(m.ReadOnly) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 )
@@ -34,6 +35,7 @@ type Spec struct {
 	DNSSearch []string
 
 	Binds       []string // source:target[:options]; a source without a slash is a volume
+	Mounts      []Mount
 	Tmpfs       map[string]string
 	VolumesFrom []string
 
@@ -74,6 +76,12 @@ type Port struct {
 	Protocol  string // tcp, udp
 }
 
+// Mount is a directory of the host that must be there: of a bind's Docker would make one.
+type Mount struct {
+	Source, Target string
+	ReadOnly       bool
+}
+
 // Ulimit is a resource limit of a container's processes.
 type Ulimit struct {
 	Name       string
@@ -103,6 +111,9 @@ func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
 	host.Memory, host.MemoryReservation, host.MemorySwap, host.MemorySwappiness = s.Memory, s.MemoryReservation, s.MemorySwap, s.Swappiness
 	if s.Init {
 		host.Init = &s.Init
+	}
+	for _, m := range s.Mounts {
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	for _, u := range s.Ulimits {
 		host.Ulimits = append(host.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
