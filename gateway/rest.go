@@ -71,6 +71,9 @@ func (e *exchange) serveREST() {
 		e.refuse(f)
 		return
 	}
+	if a.Presigned && hoisted(e.r.Header, query) {
+		e.operation = e.service.router.Operation(e.r, target, query)
+	}
 	ctx := e.accept(a, credential)
 	op := e.service.operations[e.operation]
 	if op == nil {
@@ -172,6 +175,24 @@ func unsignedHeaders(r *http.Request, a *sigv4.Authorization) *failure {
 		code: "AccessDenied", text: "There were headers present in the request which were not signed", status: http.StatusForbidden,
 		elements: [][2]string{{"HeadersNotSigned", strings.Join(unsigned, ", ")}},
 	}
+}
+
+// signing are the parameters of a presigned URL that are its signature's own.
+var signing = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true, "x-amz-signedheaders": true, "x-amz-signature": true,
+	"x-amz-security-token": true, "x-amz-content-sha256": true,
+}
+
+// hoisted makes headers of the parameters of a presigned URL that are some: clients sign
+// them there, so that whoever uses the URL need not send them. It reports whether there are any.
+func hoisted(h http.Header, query url.Values) (found bool) {
+	for name, values := range query {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-") && !signing[lower] && h.Get(name) == "" {
+			h[http.CanonicalHeaderKey(name)] = values
+			found = true
+		}
+	}
+	return found
 }
 
 func (e *exchange) notImplemented() *failure {

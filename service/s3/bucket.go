@@ -58,6 +58,9 @@ func (b *bucket) Prepare() {
 	if b.Policy.Text != "" {
 		b.document, b.broken = b.Policy.Compile(policy.Resource)
 	}
+	if b.Lifecycle != nil {
+		b.broken = errors.Join(b.broken, b.Lifecycle.prepare())
+	}
 }
 
 const bucketPrefix = "s3/bucket/"
@@ -267,7 +270,10 @@ func (s *Service) write(ctx context.Context, was *bucket, asked []access, fn fun
 			}
 			return fn(tx, now)
 		})
-		if !errors.Is(err, errChanged) {
+		switch {
+		case errors.Is(err, store.ErrTooLarge):
+			return bad("InvalidRequest", "What there is to be kept is too large.")
+		case !errors.Is(err, errChanged):
 			return err
 		}
 		for _, a := range asked {

@@ -269,6 +269,9 @@ func (s *Service) PutObjectAcl(ctx context.Context, in *s3.PutObjectAclInput) (*
 	if err := b.checkACL(in.AccessControlPolicy); err != nil {
 		return nil, err
 	}
+	if err := checkKey(*in.Key); err != nil {
+		return nil, err
+	}
 	var o *object
 	if err := s.store.View(ctx, func(tx store.Tx) (err error) { o, err = s.look(tx, b, *in.Key, aws.ToString(in.VersionId)); return err }); err != nil {
 		return nil, err

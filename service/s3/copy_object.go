@@ -44,6 +44,14 @@ func parseSource(header string) (*source, error) {
 	return from, nil
 }
 
+// named is how policies see it: decoded, however it was sent.
+func (f *source) named() string {
+	if f.version != nil {
+		return f.bucket + "/" + f.key + "?versionId=" + *f.version
+	}
+	return f.bucket + "/" + f.key
+}
+
 // fetch opens the source of a copy, as the caller.
 func (s *Service) fetch(ctx context.Context, from *source, owner *string, c readCondition) (*found, error) {
 	f, err := s.seek(ctx, reading{bucket: from.bucket, key: from.key, owner: owner, version: from.version, action: "s3:GetObject", condition: c, anywhere: true})
@@ -59,6 +67,10 @@ func (s *Service) CopyObject(ctx context.Context, in *s3.CopyObjectInput) (*s3.C
 	c := writeCondition{in.IfMatch, in.IfNoneMatch}
 	replaces := in.MetadataDirective == types.MetadataDirectiveReplace
 	retags := in.TaggingDirective == types.TaggingDirectiveReplace
+	from, err := parseSource(*in.CopySource)
+	if err != nil {
+		return nil, err
+	}
 	given, err := headerTags(in.Tagging)
 	if err != nil {
 		return nil, err
@@ -67,15 +79,11 @@ func (s *Service) CopyObject(ctx context.Context, in *s3.CopyObjectInput) (*s3.C
 		given = nil
 	}
 	asked := putAccesses(*in.Key, &w, given, string(in.ACL), string(in.StorageClass), c.match != nil)
-	asked[0].conditions["s3:x-amz-copy-source"] = []string{strings.TrimPrefix(*in.CopySource, "/")}
+	asked[0].conditions["s3:x-amz-copy-source"] = []string{from.named()}
 	if in.MetadataDirective != "" {
 		asked[0].conditions["s3:x-amz-metadata-directive"] = []string{string(in.MetadataDirective)}
 	}
 	b, err := s.openAll(ctx, *in.Bucket, in.ExpectedBucketOwner, asked)
-	if err != nil {
-		return nil, err
-	}
-	from, err := parseSource(*in.CopySource)
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,10 @@ func conflict(code, message string) *apiError {
 	return &apiError{code: code, message: message, status: http.StatusConflict}
 }
 
+func slowDown() error {
+	return bad("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.")
+}
+
 func aborted() error {
 	return conflict("OperationAborted", "A conflicting conditional operation is currently in progress against this resource. Please try again.")
 }

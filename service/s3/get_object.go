@@ -54,12 +54,14 @@ func (s *Service) seek(ctx context.Context, r reading) (*found, error) {
 	}
 	version := aws.ToString(r.version)
 	var o *object
-	err = s.store.View(ctx, func(tx store.Tx) (err error) {
-		o, err = s.look(tx, b, r.key, version)
-		return err
-	})
+	if err = checkKey(r.key); err == nil {
+		err = s.store.View(ctx, func(tx store.Tx) (err error) {
+			o, err = s.look(tx, b, r.key, version)
+			return err
+		})
+	}
 	var api *apiError
-	wrong := errors.As(err, &api) // the version's id
+	wrong := errors.As(err, &api) // the key, or the version's id
 	if err != nil && !wrong {
 		return nil, err
 	}
@@ -322,7 +324,10 @@ func (s *Service) HeadObject(ctx context.Context, in *s3.HeadObjectInput) (*s3.H
 
 // read opens a range of an object's body.
 func (s *Service) read(ctx context.Context, o *object, keys []*xaes.Key, offset, length int64) (io.ReadCloser, error) {
-	release := s.hold(o.Blob + o.Manifest)
+	release, ok := s.hold(o.Blob + o.Manifest)
+	if !ok {
+		return nil, os.ErrNotExist
+	}
 	r := &bodyReader{ctx: ctx, s: s, keys: keys, release: release}
 	if o.Manifest == "" {
 		r.parts = []partOf{{Name: o.Blob, Size: o.Size}}

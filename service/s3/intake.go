@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -44,10 +45,32 @@ func (s *Service) take(ctx context.Context, content io.Reader, size int64, keys 
 		_ = blob.Abort() // what is left of it giveUp deletes
 		return "", s.giveUp(ctx, name, err)
 	}
-	if err := blob.Close(); err != nil {
+	if err := s.closed(ctx, blob, name); err != nil {
 		return "", s.giveUp(ctx, name, err)
 	}
 	return name, nil
+}
+
+// closed closes a blob, which may take long where it is another's, and gives signs of life.
+func (s *Service) closed(ctx context.Context, blob Blob, name string) error {
+	if err := s.renew(ctx, name); err != nil {
+		_ = blob.Abort()
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- blob.Close() }()
+	ticker := time.NewTicker(pendingLife / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ticker.C:
+			if err := s.renew(ctx, name); err != nil {
+				s.log.Error("a sign of life of a body", "err", err) // the commit finds out
+			}
+		}
+	}
 }
 
 func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.Reader, keys []*xaes.Key, d *digests) (written int64, err error) {
@@ -57,7 +80,20 @@ func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.R
 	defer w.Release()
 	sign := s.now()
 	for {
-		n, err := io.ReadFull(content, *buffer)
+		n := 0
+		var err error
+		for n < len(*buffer) && err == nil {
+			// A slow client may take a minute for each of many reads.
+			if now := s.now(); now.Sub(sign) > pendingLife/4 {
+				sign = now
+				if err := s.renew(ctx, name); err != nil {
+					return written, err
+				}
+			}
+			var more int
+			more, err = content.Read((*buffer)[n:])
+			n += more
+		}
 		if n > 0 {
 			d.write((*buffer)[:n])
 			if _, err := w.Write((*buffer)[:n]); err != nil {
@@ -65,17 +101,11 @@ func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.R
 			}
 			written += int64(n)
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return written, err
-		}
-		if now := s.now(); now.Sub(sign) > pendingLife/4 {
-			sign = now
-			if err := s.begin(ctx, name); err != nil {
-				return written, err
-			}
 		}
 	}
 	if err := w.Close(); err != nil {
@@ -84,16 +114,24 @@ func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.R
 	return written, nil
 }
 
-// giveUp removes what there is of a body and returns why.
+// giveUp removes what there is of a body and returns why. An error of a transaction does not
+// mean that nothing was written: a body that is not pending any more may be an object's.
 func (s *Service) giveUp(ctx context.Context, name string, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := s.blobs.Delete(ctx, name); err != nil {
-		s.log.Error("deleting an unfinished body", "err", err) // the upkeep does it later
-		return why
+	if errors.Is(why, errSwept) { // nor was it made an object; closing it may have made it anew
+		if err := s.blobs.Delete(ctx, name); err != nil {
+			s.log.Error("deleting a body that was swept away", "err", err)
+		}
+		return slowDown()
 	}
-	if err := s.store.Update(ctx, func(tx store.Tx) error { return s.pending.Delete(tx, pendingPrefix+name) }); err != nil {
-		s.log.Error("forgetting an unfinished body", "err", err)
+	err := s.store.Update(ctx, func(tx store.Tx) error { return s.condemn(tx, name) })
+	switch {
+	case errors.Is(err, errSwept):
+	case err != nil:
+		s.log.Error("giving up a body", "err", err) // the upkeep does it later
+	default:
+		s.collectSoon(ctx, &object{Blob: name})
 	}
 	return why
 }

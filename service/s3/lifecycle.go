@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,25 +17,38 @@ import (
 
 // lifecycle is what a bucket does with objects that have become old.
 type lifecycle struct {
-	Rules   []rule
+	Given   []types.LifecycleRule                    // as they were put
 	MinSize types.TransitionDefaultMinimumObjectSize // kept for clients that compare
+
+	rules []*rule
 }
 
-// rule is one rule, as it is carried out; Given is how it was put.
+// rule is one rule, as it is carried out.
 type rule struct {
-	Given   types.LifecycleRule
-	On      bool
-	Prefix  string            `json:",omitempty"`
-	Tags    map[string]string `json:",omitempty"`
-	Larger  int64             `json:",omitempty"`
-	Smaller int64             `json:",omitempty"` // 0: no limit
+	on              bool
+	prefix          string
+	tags            map[string]string
+	larger, smaller *int64 // than which an object has to be
 
-	Days      int32      `json:",omitempty"` // 0: not
-	Date      *time.Time `json:",omitempty"`
-	Markers   bool       `json:",omitempty"` // those with nothing behind them
-	OldDays   int32      `json:",omitempty"` // of versions that are not the newest
-	OldKept   int32      `json:",omitempty"`
-	AbortDays int32      `json:",omitempty"`
+	days      int32 // 0: not
+	date      *time.Time
+	markers   bool  // those with nothing behind them
+	oldDays   int32 // of versions that are not the newest
+	oldKept   int32
+	abortDays int32
+}
+
+// prepare reads the rules, which were found to be right when they were put.
+func (l *lifecycle) prepare() error {
+	l.rules = nil
+	for i := range l.Given {
+		r, err := newRule(&l.Given[i])
+		if err != nil {
+			return err
+		}
+		l.rules = append(l.rules, r)
+	}
+	return nil
 }
 
 const maxRules = 1000
@@ -58,15 +72,14 @@ func (s *Service) PutBucketLifecycleConfiguration(ctx context.Context, in *s3.Pu
 			if aws.ToString(given.ID) == "" {
 				given.ID = aws.String(newID())
 			}
-			r, err := newRule(given)
-			if err != nil {
+			if _, err := newRule(&given); err != nil {
 				return err
 			}
 			if ids[*given.ID] {
 				return invalidArgument("ID", *given.ID, "Rule ID must be unique. Found same ID for one or more rules")
 			}
 			ids[*given.ID] = true
-			l.Rules = append(l.Rules, *r)
+			l.Given = append(l.Given, given)
 		}
 		b.Lifecycle = l
 		return nil
@@ -78,8 +91,8 @@ func (s *Service) PutBucketLifecycleConfiguration(ctx context.Context, in *s3.Pu
 }
 
 // newRule reads one rule.
-func newRule(given types.LifecycleRule) (*rule, error) {
-	r := &rule{Given: given, On: given.Status == types.ExpirationStatusEnabled}
+func newRule(given *types.LifecycleRule) (*rule, error) {
+	r := &rule{on: given.Status == types.ExpirationStatusEnabled}
 	invalid := func(format string, args ...any) error { return bad("InvalidRequest", format, args...) }
 	switch {
 	case len(aws.ToString(given.ID)) > 255:
@@ -91,7 +104,7 @@ func newRule(given types.LifecycleRule) (*rule, error) {
 	case given.Filter != nil && given.Prefix != nil: //nolint:staticcheck // the old form
 		return nil, malformedXML()
 	}
-	r.Prefix = aws.ToString(given.Prefix) //nolint:staticcheck // the old form
+	r.prefix = aws.ToString(given.Prefix) //nolint:staticcheck // the old form
 	if f := given.Filter; f != nil {
 		if err := r.filter(f); err != nil {
 			return nil, err
@@ -107,27 +120,27 @@ func newRule(given types.LifecycleRule) (*rule, error) {
 			return nil, invalidArgument("Date", e.Date.Format(time.RFC3339), "'Date' must be at midnight GMT")
 		case (e.Days != nil && e.Date != nil) || (aws.ToBool(e.ExpiredObjectDeleteMarker) && (e.Days != nil || e.Date != nil)):
 			return nil, malformedXML()
-		case aws.ToBool(e.ExpiredObjectDeleteMarker) && len(r.Tags) > 0:
+		case aws.ToBool(e.ExpiredObjectDeleteMarker) && len(r.tags) > 0:
 			return nil, invalid("ExpiredObjectDeleteMarker cannot be specified with Tags.")
 		}
-		r.Days, r.Date, r.Markers = aws.ToInt32(e.Days), e.Date, aws.ToBool(e.ExpiredObjectDeleteMarker)
+		r.days, r.date, r.markers = aws.ToInt32(e.Days), e.Date, aws.ToBool(e.ExpiredObjectDeleteMarker)
 	}
 	if n := given.NoncurrentVersionExpiration; n != nil {
 		acts = true
 		if aws.ToInt32(n.NoncurrentDays) < 1 {
 			return nil, invalidArgument("NoncurrentDays", fmt.Sprint(aws.ToInt32(n.NoncurrentDays)), "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer")
 		}
-		r.OldDays, r.OldKept = *n.NoncurrentDays, aws.ToInt32(n.NewerNoncurrentVersions)
+		r.oldDays, r.oldKept = *n.NoncurrentDays, aws.ToInt32(n.NewerNoncurrentVersions)
 	}
 	if a := given.AbortIncompleteMultipartUpload; a != nil {
 		acts = true
 		if aws.ToInt32(a.DaysAfterInitiation) < 1 {
 			return nil, invalidArgument("DaysAfterInitiation", fmt.Sprint(aws.ToInt32(a.DaysAfterInitiation)), "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer")
 		}
-		if len(r.Tags) > 0 {
+		if len(r.tags) > 0 {
 			return nil, invalid("AbortIncompleteMultipartUpload cannot be specified with Tags.")
 		}
-		r.AbortDays = *a.DaysAfterInitiation
+		r.abortDays = *a.DaysAfterInitiation
 	}
 	if !acts {
 		return nil, invalid("At least one action needs to be specified in a rule.")
@@ -136,25 +149,33 @@ func newRule(given types.LifecycleRule) (*rule, error) {
 }
 
 func (r *rule) filter(f *types.LifecycleRuleFilter) error {
-	r.Prefix, r.Larger, r.Smaller = aws.ToString(f.Prefix), aws.ToInt64(f.ObjectSizeGreaterThan), aws.ToInt64(f.ObjectSizeLessThan)
+	r.prefix, r.larger, r.smaller = aws.ToString(f.Prefix), f.ObjectSizeGreaterThan, f.ObjectSizeLessThan
 	var tags []types.Tag
 	if f.Tag != nil {
 		tags = []types.Tag{*f.Tag}
 	}
 	if and := f.And; and != nil {
-		r.Prefix, r.Larger, r.Smaller, tags = aws.ToString(and.Prefix), aws.ToInt64(and.ObjectSizeGreaterThan), aws.ToInt64(and.ObjectSizeLessThan), and.Tags
+		r.prefix, r.larger, r.smaller, tags = aws.ToString(and.Prefix), and.ObjectSizeGreaterThan, and.ObjectSizeLessThan, and.Tags
+	}
+	switch {
+	case r.larger != nil && *r.larger < 0:
+		return invalidArgument("ObjectSizeGreaterThan", fmt.Sprint(*r.larger), "'ObjectSizeGreaterThan' must not be negative")
+	case r.smaller != nil && *r.smaller < 1:
+		return invalidArgument("ObjectSizeLessThan", fmt.Sprint(*r.smaller), "'ObjectSizeLessThan' must be positive")
+	case r.larger != nil && r.smaller != nil && *r.larger >= *r.smaller:
+		return bad("InvalidRequest", "'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.")
 	}
 	var err error
-	r.Tags, err = tagMap(tags, maxBucketTags)
+	r.tags, err = tagMap(tags, maxBucketTags)
 	return err
 }
 
 // covers reports whether the rule is for the object.
 func (r *rule) covers(o *object) bool {
-	if !r.On || !strings.HasPrefix(o.Key, r.Prefix) || !o.Marker && (o.Size <= r.Larger && r.Larger > 0 || r.Smaller > 0 && o.Size >= r.Smaller) {
+	if !r.on || !strings.HasPrefix(o.Key, r.prefix) || !o.Marker && (r.larger != nil && o.Size <= *r.larger || r.smaller != nil && o.Size >= *r.smaller) {
 		return false
 	}
-	for key, value := range r.Tags {
+	for key, value := range r.tags {
 		if got, ok := o.Tags[key]; !ok || got != value {
 			return false
 		}
@@ -173,9 +194,8 @@ func (l *lifecycle) aborts(u *upload, now time.Time) bool {
 	if l == nil {
 		return false
 	}
-	for i := range l.Rules {
-		r := &l.Rules[i]
-		if r.On && r.AbortDays > 0 && strings.HasPrefix(u.Key, r.Prefix) && !now.Before(dueAfter(u.Begun, r.AbortDays)) {
+	for _, r := range l.rules {
+		if r.on && r.abortDays > 0 && strings.HasPrefix(u.Key, r.prefix) && !now.Before(dueAfter(u.Begun, r.abortDays)) {
 			return true
 		}
 	}
@@ -186,21 +206,20 @@ func (l *lifecycle) aborts(u *upload, now time.Time) bool {
 // for the newest; alone says that there is none behind it; kept is how many noncurrent
 // versions are newer.
 func (l *lifecycle) expires(o, newer *object, alone bool, kept int32, now time.Time) bool {
-	for i := range l.Rules {
-		r := &l.Rules[i]
+	for _, r := range l.rules {
 		if !r.covers(o) {
 			continue
 		}
 		switch {
 		case newer != nil:
-			if r.OldDays > 0 && kept >= r.OldKept && !now.Before(dueAfter(newer.Modified, r.OldDays)) {
+			if r.oldDays > 0 && kept >= r.oldKept && !now.Before(dueAfter(newer.Modified, r.oldDays)) {
 				return true
 			}
 		case o.Marker:
-			if alone && r.Markers {
+			if alone && r.markers {
 				return true
 			}
-		case r.Days > 0 && !now.Before(dueAfter(o.Modified, r.Days)), r.Date != nil && !now.Before(*r.Date):
+		case r.days > 0 && !now.Before(dueAfter(o.Modified, r.days)), r.date != nil && !now.Before(*r.date):
 			return true
 		}
 	}
@@ -308,17 +327,22 @@ func (s *Service) expireOne(ctx context.Context, was *bucket, d due) error {
 		case b.ID != was.ID || b.Lifecycle == nil:
 			return nil
 		}
-		o, err := s.objects.Get(tx, b.record(d.object))
-		if errors.Is(err, store.ErrNotFound) || err == nil && (o.Blob != d.object.Blob || o.Manifest != d.object.Manifest) {
+		// Since it was found, tags, rules and versions may be others.
+		var versions []*object
+		for row, err := range s.objects.Scan(tx, b.versions(d.object.Key), "") {
+			if err != nil {
+				return err
+			}
+			versions = append(versions, row.Value)
+		}
+		found := b.Lifecycle.dueOf(versions, s.now())
+		i := slices.IndexFunc(found, func(now due) bool {
+			return now.object.Seq == d.object.Seq && now.object.Version == d.object.Version && now.newest == d.newest
+		})
+		if i < 0 {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		newest, err := s.newest(tx, b, o.Key)
-		if err != nil || (newest.Seq == o.Seq) != d.newest {
-			return err
-		}
+		o := found[i].object
 		if d.newest && !o.Marker && b.Versioning != "" {
 			return s.put(tx, b, &object{Key: o.Key, Marker: true, Modified: s.timestamp()})
 		}
@@ -341,9 +365,7 @@ func (s *Service) GetBucketLifecycleConfiguration(ctx context.Context, in *s3.Ge
 		return nil, missing("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist").with("BucketName", b.Name)
 	}
 	out := &s3.GetBucketLifecycleConfigurationOutput{TransitionDefaultMinimumObjectSize: b.Lifecycle.MinSize}
-	for i := range b.Lifecycle.Rules {
-		out.Rules = append(out.Rules, b.Lifecycle.Rules[i].Given)
-	}
+	out.Rules = b.Lifecycle.Given
 	return out, nil
 }
 

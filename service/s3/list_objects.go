@@ -92,6 +92,17 @@ func (l *listing) named(s string) *string {
 	return l.name(s)
 }
 
+// afterGroup reports whether the list goes on behind a common prefix, and not behind a key
+// that ends like one.
+func (l *listing) afterGroup() bool {
+	rest, ok := strings.CutPrefix(l.after, l.prefix)
+	if !ok || l.delimiter == "" {
+		return false
+	}
+	i := strings.Index(rest, l.delimiter)
+	return i >= 0 && i+len(l.delimiter) == len(rest)
+}
+
 // page is one answer of a listing.
 type page struct {
 	objects  []*object
@@ -115,15 +126,20 @@ func (s *Service) list(ctx context.Context, b *bucket, l *listing) (*page, error
 		prefix, from := base+escaped(l.prefix), ""
 		switch {
 		case l.afterVersion != "":
-			o, err := s.version(tx, b, l.after, l.afterVersion)
-			if err != nil {
-				return err
+			seq, ok := versionSeq(l.afterVersion) // it may be gone since
+			if !ok {
+				o, err := s.version(tx, b, l.after, l.afterVersion)
+				if err != nil {
+					return err
+				}
+				if o == nil {
+					o = &object{Seq: ^uint64(0)} // the first that there is
+				}
+				seq = o.Seq
 			}
-			if from = b.versions(l.after); o != nil {
-				from = b.record(o)
-			}
-		case l.after != "" && l.delimiter != "" && strings.HasSuffix(l.after, l.delimiter) && strings.HasPrefix(l.after, l.prefix):
-			from = base + escaped(l.after) + last // a common prefix: behind all of it
+			from = b.record(&object{Key: l.after, Seq: seq})
+		case l.afterGroup():
+			from = base + escaped(l.after) + last // behind all of it
 		case l.after != "":
 			from = b.versions(l.after) + last
 		}
@@ -176,7 +192,13 @@ func (s *Service) listFrom(tx store.Tx, b *bucket, l *listing, p *page, prefix, 
 			return "", nil
 		}
 		p.objects = append(p.objects, o)
-		p.newest[o] = fresh && !(l.afterVersion != "" && o.Key == l.after)
+		if p.newest[o] = fresh; fresh && l.afterVersion != "" && o.Key == l.after {
+			newest, err := s.newest(tx, b, o.Key)
+			if err != nil {
+				return "", err
+			}
+			p.newest[o] = newest.Seq == o.Seq
+		}
 		p.lastKey, p.lastVersion = o.Key, o.Version
 	}
 	return "", nil

@@ -194,7 +194,11 @@ func (s *Service) UploadPart(ctx context.Context, in *s3.UploadPartInput) (*s3.U
 
 // UploadPartCopy writes one part from an object, or from a range of it.
 func (s *Service) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput) (*s3.UploadPartCopyOutput, error) {
-	asked := access{action: "s3:PutObject", key: *in.Key, conditions: map[string][]string{"s3:x-amz-copy-source": {strings.TrimPrefix(*in.CopySource, "/")}}}
+	from, err := parseSource(*in.CopySource)
+	if err != nil {
+		return nil, err
+	}
+	asked := access{action: "s3:PutObject", key: *in.Key, conditions: map[string][]string{"s3:x-amz-copy-source": {from.named()}}}
 	b, u, err := s.receive(ctx, receiving{*in.Bucket, *in.Key, *in.UploadId, *in.PartNumber, in.ExpectedBucketOwner}, asked)
 	if err != nil {
 		return nil, err
@@ -209,10 +213,6 @@ func (s *Service) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput
 	}
 	if in.RequestPayer != "" {
 		return nil, notImplemented("x-amz-request-payer")
-	}
-	from, err := parseSource(*in.CopySource)
-	if err != nil {
-		return nil, err
 	}
 	f, err := s.fetch(ctx, from, in.ExpectedSourceBucketOwner, readCondition{
 		match: in.CopySourceIfMatch, noneMatch: in.CopySourceIfNoneMatch, modified: in.CopySourceIfModifiedSince, unmodified: in.CopySourceIfUnmodifiedSince, prefix: "x-amz-copy-source-", copying: true,

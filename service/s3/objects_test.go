@@ -273,6 +273,7 @@ func TestLists(t *testing.T) {
 		{"b/", "/", "b/1/x", []string{"b/2"}, []string{"b/1/"}},
 		{"b", "1", "", []string{"b", "b/2"}, []string{"b/1"}},
 		{"", "", "b/1/y", []string{"b/2", "c d+e%&<>\"'", "z\nz", "ü/ß"}, nil},
+		{"a/", "/", "a/", []string{"a/1", "a/2"}, []string{"a//"}},
 		{"nothing", "", "", nil, nil},
 	} {
 		for _, limit := range []int32{1, 2, 1000} {
@@ -578,6 +579,26 @@ func TestCopy(t *testing.T) {
 	for source, want := range map[string]string{"from/none": "NoSuchKey", "none/x": "NoSuchBucket", "from": "InvalidArgument", "from/a%zz": "InvalidArgument"} {
 		if _, err := c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: aws.String("into"), Key: aws.String("x"), CopySource: &source}); code(err) != want {
 			t.Errorf("from %s: %v, want %s", source, err, want)
+		}
+	}
+}
+
+// A key that cannot be one is told as such by whatever reads.
+func TestLongKeys(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	ctx, c, bucket, long := t.Context(), client(sys.Config()), aws.String("long"), aws.String(strings.Repeat("k", 3000))
+	newBucket(t, c, *bucket)
+	version := aws.String(strings.Repeat("A", 32))
+	for name, err := range map[string]error{
+		"KeyTooLongError":   failure(c.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: long, VersionId: version})),
+		"KeyTooLongError 2": failure(c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: long, Body: strings.NewReader("x")})),
+		"KeyTooLongError 3": failure(c.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{Bucket: bucket, Key: long, Tagging: &types.Tagging{TagSet: []types.Tag{}}})),
+		"KeyTooLongError 4": failure(c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: long})),
+		"NoSuchUpload":      failure(c.ListParts(ctx, &s3.ListPartsInput{Bucket: bucket, Key: long, UploadId: version})),
+	} {
+		if want, _, _ := strings.Cut(name, " "); code(err) != want {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -187,6 +187,9 @@ func TestPolicies(t *testing.T) {
 		"copy": func(c *s3.Client) error {
 			return failure(c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bucket, Key: aws.String("app/copy"), CopySource: aws.String("matrix/app/x")}))
 		},
+		"copy encoded": func(c *s3.Client) error {
+			return failure(c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bucket, Key: aws.String("app/copy"), CopySource: aws.String("matrix%2F%6fther/x")}))
+		},
 		"copy tagged": func(c *s3.Client) error {
 			return failure(c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bucket, Key: aws.String("app/copy"), CopySource: aws.String("matrix/tagged")}))
 		},
@@ -253,6 +256,7 @@ func TestPolicies(t *testing.T) {
 		{user(`["s3:PutObject","s3:GetObject"]`, objects, ""), "", "copy", ""},
 		{user(`["s3:PutObject","s3:GetObject"]`, objects, ""), "", "copy tagged", "AccessDenied"},
 		{user(`["s3:PutObject","s3:GetObject","s3:GetObjectTagging","s3:PutObjectTagging"]`, objects, ""), "", "copy tagged", ""},
+		{everything, deny(`{"StringLike":{"s3:x-amz-copy-source":"matrix/other/*"}}`), "copy encoded", "AccessDenied"},
 		{user(`"s3:DeleteObject"`, objects, ""), "", "delete version", "AccessDenied"},
 		{everything, "", "owner", "AccessDenied"},
 	} {
@@ -361,6 +365,31 @@ func TestPresigned(t *testing.T) {
 	}
 	if status, body := fetch(made.URL + "&versionId=null"); status != 403 || !strings.Contains(body, "SignatureDoesNotMatch") {
 		t.Errorf("with a parameter more: %d %s", status, body)
+	}
+	// Headers that are signed in the query count as if they had been sent.
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, sys.Endpoint()+"/signed/tagged?X-Amz-Expires=60&x-amz-tagging=a%3Db&x-amz-meta-colour=blue", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := sys.Config().Credentials.Retrieve(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, _, err := v4.NewSigner().PresignHTTP(ctx, keys, request, "UNSIGNED-PAYLOAD", "s3", malotetest.Region, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request, err = http.NewRequestWithContext(ctx, http.MethodPut, signed, strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	tags, err := admin.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: aws.String("signed"), Key: aws.String("tagged")})
+	if err != nil || len(tags.TagSet) != 1 || response.StatusCode != 200 {
+		t.Errorf("%s: tags %+v, %v", response.Status, tags, err)
 	}
 	sys.Clock.Advance(2 * time.Minute)
 	if status, body := fetch(made.URL); status != 403 || !strings.Contains(body, "Request has expired") {

@@ -83,7 +83,7 @@ type Service struct {
 	pending   *store.Table[pendingBlob]
 
 	mu      sync.Mutex     // guards what follows
-	reading map[string]int // blobs that are being read here, and by how many
+	reading map[string]int // bodies that are being read here, and by how many; -1: it is being deleted
 }
 
 // New returns a Service.

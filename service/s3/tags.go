@@ -145,7 +145,10 @@ func (s *Service) retag(ctx context.Context, name, key string, owner, version *s
 	}
 	var o *object
 	read := func(tx store.Tx) (err error) { o, err = s.look(tx, b, key, aws.ToString(version)); return err }
-	wrong := s.store.View(ctx, read)
+	wrong := checkKey(key)
+	if wrong == nil {
+		wrong = s.store.View(ctx, read)
+	}
 	a := access{action: verb + "Tagging", key: key, requestTags: wanted}
 	if version != nil {
 		a.action = verb + "VersionTagging"

@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/malote/malote/store"
@@ -38,39 +37,71 @@ func (s *Service) discard(tx store.Tx, g garbage) error {
 
 // begin notes a body before its first byte is written.
 func (s *Service) begin(ctx context.Context, name string) error {
+	return s.store.Update(ctx, func(tx store.Tx) error { return s.live(tx, name) })
+}
+
+// renew is a sign of life.
+func (s *Service) renew(ctx context.Context, name string) error {
 	return s.store.Update(ctx, func(tx store.Tx) error {
-		return s.pending.Put(tx, pendingPrefix+name, &pendingBlob{s.now().Add(pendingLife)})
+		if err := s.unswept(tx, name); err != nil {
+			return err
+		}
+		return s.live(tx, name)
 	})
 }
 
-// finished forgets that a body was being written, in the transaction that refers to it. When
-// that was forgotten before, the body has been swept away.
+func (s *Service) live(tx store.Tx, name string) error {
+	return s.pending.Put(tx, pendingPrefix+name, &pendingBlob{s.now().Add(pendingLife)})
+}
+
+// finished forgets that a body was being written, in the transaction that refers to it.
 func (s *Service) finished(tx store.Tx, name string) error {
-	if _, err := s.pending.Get(tx, pendingPrefix+name); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("the body %s took too long and was swept away", name)
-		}
+	if err := s.unswept(tx, name); err != nil {
 		return err
 	}
 	return s.pending.Delete(tx, pendingPrefix+name)
 }
 
+// errSwept says that a writer gave no sign of life for so long that its body is garbage.
+var errSwept = errors.New("the body took too long and was swept away")
+
+func (s *Service) unswept(tx store.Tx, name string) error {
+	_, err := s.pending.Get(tx, pendingPrefix+name)
+	if errors.Is(err, store.ErrNotFound) {
+		return errSwept
+	}
+	return err
+}
+
+// condemn makes a body garbage that is still pending. Of one that is not, nothing is known:
+// it may be an object's.
+func (s *Service) condemn(tx store.Tx, name string) error {
+	if err := s.finished(tx, name); err != nil {
+		return err
+	}
+	return s.discard(tx, garbage{Blob: name})
+}
+
 // batch is how many records one transaction of the upkeep removes.
 const batch = 50
 
-// sweepPending deletes the bodies of writers that have gone.
+// sweepPending makes garbage of the bodies of writers that have gone.
 func (s *Service) sweepPending(ctx context.Context) error {
-	return s.sweep(ctx, pendingPrefix, func(tx store.Tx, key string) (bool, error) {
+	return s.sweep(ctx, pendingPrefix, func(context.Context, string) error { return nil }, func(tx store.Tx, key string) error {
 		p, err := s.pending.Get(tx, key)
-		return err == nil && s.now().After(p.Until), err
-	}, func(ctx context.Context, name string) error { return s.blobs.Delete(ctx, name) }, func(tx store.Tx, key string) error {
-		return s.pending.Delete(tx, key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil
+		case err != nil || !s.now().After(p.Until):
+			return err
+		}
+		return s.condemn(tx, key[len(pendingPrefix):])
 	})
 }
 
 // sweepGarbage deletes the bodies that nothing refers to and nobody reads.
 func (s *Service) sweepGarbage(ctx context.Context) error {
-	return s.sweep(ctx, garbagePrefix, func(store.Tx, string) (bool, error) { return true, nil }, s.collect, s.forgetGarbage)
+	return s.sweep(ctx, garbagePrefix, s.collect, s.forgetGarbage)
 }
 
 // forgetGarbage removes the record at key, when its blobs are gone.
@@ -119,9 +150,11 @@ func (s *Service) collect(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if s.inUse(id) {
+	release, ok := s.claim(id)
+	if !ok {
 		return errInUse
 	}
+	defer release()
 	for _, name := range names {
 		if err := s.blobs.Delete(ctx, name); err != nil {
 			return err
@@ -130,9 +163,9 @@ func (s *Service) collect(ctx context.Context, id string) error {
 	return nil
 }
 
-// sweep goes over the records below prefix: what is due is deleted by act, and then its
-// record by forget.
-func (s *Service) sweep(ctx context.Context, prefix string, due func(tx store.Tx, key string) (bool, error), act func(ctx context.Context, id string) error, forget func(tx store.Tx, key string) error) error {
+// sweep goes over the records below prefix: act does what is to be done about each, and then
+// forget, in a transaction, what there is to do to its record.
+func (s *Service) sweep(ctx context.Context, prefix string, act func(ctx context.Context, id string) error, forget func(tx store.Tx, key string) error) error {
 	after := ""
 	var failed error
 	for {
@@ -158,14 +191,6 @@ func (s *Service) sweep(ctx context.Context, prefix string, due func(tx store.Tx
 		var done []string
 		for _, key := range keys {
 			after = key
-			isDue := false
-			if err := s.store.View(ctx, func(tx store.Tx) (err error) { isDue, err = due(tx, key); return err }); err != nil && !errors.Is(err, store.ErrNotFound) {
-				failed = errors.Join(failed, err)
-				continue
-			}
-			if !isDue {
-				continue
-			}
 			switch err := act(ctx, key[len(prefix):]); {
 			case errors.Is(err, errInUse):
 			case err != nil:
@@ -192,11 +217,14 @@ func (s *Service) sweep(ctx context.Context, prefix string, due func(tx store.Tx
 	}
 }
 
-// hold says that a body is being read, so that it is not deleted under the reader; the
-// returned function ends that.
-func (s *Service) hold(id string) func() {
+// hold says that a body is being read, so that this process does not delete it under the
+// reader, until release is called. It is false for one that is just being deleted.
+func (s *Service) hold(id string) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.reading[id] < 0 {
+		return nil, false
+	}
 	s.reading[id]++
 	return func() {
 		s.mu.Lock()
@@ -204,13 +232,23 @@ func (s *Service) hold(id string) func() {
 		if s.reading[id]--; s.reading[id] == 0 {
 			delete(s.reading, id)
 		}
-	}
+	}, true
 }
 
-func (s *Service) inUse(id string) bool {
+// claim is hold for who deletes a body: it is false while the body is read, or is deleted
+// by another.
+func (s *Service) claim(id string) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reading[id] > 0
+	if s.reading[id] != 0 {
+		return nil, false
+	}
+	s.reading[id] = -1
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.reading, id)
+	}, true
 }
 
 // collectSoon deletes what a request has made garbage without waiting for the upkeep. What

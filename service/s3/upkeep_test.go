@@ -3,6 +3,7 @@ package s3_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -127,19 +128,37 @@ func (s *stuck) Read(p []byte) (int, error) {
 	return 0, errors.New("killed")
 }
 
-// dead are blobs of a process that is no more: it deletes nothing.
-type dead struct{ service.Blobs }
-
-func (dead) Delete(context.Context, string) error { return errors.New("dead") }
-
-func (d dead) Create(ctx context.Context, name string) (service.Blob, error) {
-	b, err := d.Blobs.Create(ctx, name)
-	return deadBlob{b}, err
+// mortal is a store that can be made to fail: as if the process had been killed, or as if
+// the answer to a commit had been lost.
+type mortal struct {
+	store.Store
+	dead, deaf bool
 }
 
-type deadBlob struct{ service.Blob }
+var errKilled = errors.New("killed")
 
-func (deadBlob) Abort() error { return nil }
+func (m *mortal) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if m.dead {
+		return errKilled
+	}
+	err := m.Store.Update(ctx, fn)
+	if err == nil && m.deaf {
+		return context.Canceled
+	}
+	return err
+}
+
+// undying keeps what it is told to abort.
+type undying struct{ service.Blobs }
+
+func (u undying) Create(ctx context.Context, name string) (service.Blob, error) {
+	b, err := u.Blobs.Create(ctx, name)
+	return keptBlob{b}, err
+}
+
+type keptBlob struct{ service.Blob }
+
+func (keptBlob) Abort() error { return nil }
 
 // What a process was writing when it was killed, another deletes, and not what one writes
 // that lives.
@@ -147,8 +166,8 @@ func TestUnfinishedBodiesAreSweptAway(t *testing.T) {
 	t.Parallel()
 	a := newAlone(t)
 	a.put(t, "there")
-	living := a.blobs
-	a.blobs = dead{living}
+	living, m := a.blobs, &mortal{Store: a.store}
+	a.blobs, a.store = undying{living}, m
 	a.start()
 	body := &stuck{reached: make(chan struct{}), killed: make(chan struct{})}
 	ended := make(chan error)
@@ -160,11 +179,12 @@ func TestUnfinishedBodiesAreSweptAway(t *testing.T) {
 	if n := a.files(t); n != 2 {
 		t.Fatalf("%d files", n)
 	}
+	m.dead = true
 	close(body.killed)
 	if err := <-ended; err == nil {
 		t.Fatal("half a body was accepted")
 	}
-	a.blobs = living
+	a.blobs, a.store = living, m.Store
 	a.start()
 	a.maintain(t)
 	if n := a.files(t); n != 2 {
@@ -206,6 +226,57 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// When it is not known whether a commit happened, the body stays as long as it may be an
+// object's.
+func TestALostAnswerLosesNoBody(t *testing.T) {
+	t.Parallel()
+	a := newAlone(t)
+	a.put(t, "k")
+	m := &mortal{Store: a.store}
+	a.store = m
+	a.start()
+	body := readerFunc(func(p []byte) (int, error) {
+		m.deaf = true
+		return 0, io.EOF
+	})
+	if _, err := a.PutObject(a.ctx, &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), Body: io.MultiReader(strings.NewReader("new"), body), ContentLength: aws.Int64(3)}); err == nil {
+		t.Fatal("no answer was lost")
+	}
+	m.deaf = false
+	a.now = a.now.Add(time.Hour)
+	a.maintain(t)
+	out, err := a.GetObject(a.ctx, &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(out.Body)
+	out.Body.Close()
+	if err != nil || string(got) != "k" && string(got) != "new" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if n := a.files(t); n != 1 {
+		t.Errorf("%d files", n)
+	}
+}
+
+// Whoever is so slow that the body was swept away is told so, and nothing is listed.
+func TestASweptBodyIsNoObject(t *testing.T) {
+	t.Parallel()
+	a := newAlone(t)
+	body := readerFunc(func(p []byte) (int, error) {
+		a.now = a.now.Add(3 * time.Minute)
+		a.maintain(t)
+		return 0, io.EOF
+	})
+	if _, err := a.PutObject(a.ctx, &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), Body: io.MultiReader(strings.NewReader("x"), body), ContentLength: aws.Int64(1)}); code(err) != "RequestTimeout" {
+		t.Errorf("PutObject: %v", err)
+	}
+	a.maintain(t)
+	if keys, n := a.keys(t), a.files(t); len(keys) != 0 || n != 0 {
+		t.Errorf("%v listed, %d files", keys, n)
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
 	a := newAlone(t)
@@ -220,6 +291,7 @@ func TestLifecycle(t *testing.T) {
 			Expiration:                  &types.LifecycleExpiration{ExpiredObjectDeleteMarker: aws.Bool(true)},
 			NoncurrentVersionExpiration: &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(1), NewerNoncurrentVersions: aws.Int32(1)},
 		}),
+		{ID: aws.String("size"), Status: types.ExpirationStatusEnabled, Filter: &types.LifecycleRuleFilter{And: &types.LifecycleRuleAndOperator{Prefix: aws.String("kept"), ObjectSizeGreaterThan: aws.Int64(4)}}, Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}},
 		rule("uploads", "", types.LifecycleRule{AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(1)}}),
 		{ID: aws.String("off"), Status: types.ExpirationStatusDisabled, Prefix: aws.String(""), Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}}, //nolint:staticcheck // the old form
 	}}})
@@ -308,12 +380,21 @@ func TestLifecycleRefuses(t *testing.T) {
 		"InvalidArgument 2": {Status: on, Filter: all, Expiration: &types.LifecycleExpiration{Date: aws.Time(time.Date(2026, 1, 1, 1, 0, 0, 0, time.UTC))}},
 		"NotImplemented":    {Status: on, Filter: all, Transitions: []types.Transition{{Days: aws.Int32(30)}}},
 		"MalformedXML":      {Status: "Perhaps", Filter: all, Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}},
+		"InvalidArgument 3": {Status: on, Filter: &types.LifecycleRuleFilter{ObjectSizeLessThan: aws.Int64(0)}, Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}},
+		"InvalidRequest 3":  {Status: on, Filter: &types.LifecycleRuleFilter{And: &types.LifecycleRuleAndOperator{ObjectSizeGreaterThan: aws.Int64(5), ObjectSizeLessThan: aws.Int64(5)}}, Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}},
 		"InvalidRequest 2":  {Status: on, Filter: &types.LifecycleRuleFilter{Tag: &types.Tag{Key: aws.String("a"), Value: aws.String("b")}}, AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(1)}},
 	} {
 		_, err := a.PutBucketLifecycleConfiguration(a.ctx, &s3.PutBucketLifecycleConfigurationInput{Bucket: aws.String("bucket"), LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{rule}}})
 		if want, _, _ := strings.Cut(name, " "); code(err) != want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	var many []types.LifecycleRule
+	for i := range 1000 {
+		many = append(many, types.LifecycleRule{ID: aws.String(fmt.Sprint(i)), Status: on, Filter: &types.LifecycleRuleFilter{Prefix: aws.String(strings.Repeat("x", 1000))}, Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}})
+	}
+	if _, err := a.PutBucketLifecycleConfiguration(a.ctx, &s3.PutBucketLifecycleConfigurationInput{Bucket: aws.String("bucket"), LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: many}}); code(err) != "InvalidRequest" {
+		t.Errorf("more than fits: %v", err)
 	}
 	if _, err := a.GetBucketLifecycleConfiguration(a.ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: aws.String("bucket")}); code(err) != "NoSuchLifecycleConfiguration" {
 		t.Errorf("after all of them: %v", err)

@@ -101,7 +101,7 @@ func (s *Service) uploadIn(tx store.Tx, b *bucket, key, id string) (*upload, err
 }
 
 func (s *Service) anyUpload(tx store.Tx, b *bucket, key, id string) (*upload, error) {
-	if len(id) != 32 {
+	if len(id) != 32 || checkKey(key) != nil {
 		return nil, noSuchUpload(id)
 	}
 	u, err := s.uploads.Get(tx, b.uploadKey(key, id))

@@ -11,15 +11,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/malote/malote/service/s3"
 )
 
 // Folder keeps blobs as files, in folders by the first two characters of their names.
-type Folder struct {
-	root *os.Root
-	dir  string
-}
+type Folder struct{ root *os.Root }
 
 // OpenFolder opens a folder, and makes it where there is none.
 func OpenFolder(dir string) (*Folder, error) {
@@ -30,11 +28,33 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Folder{root, dir}, nil
+	f := &Folder{root}
+	if err := f.prepare(dir); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return f, nil
+}
+
+// prepare makes all folders that there will be, once, so that none has to be made to last
+// while bodies are written.
+func (f *Folder) prepare(dir string) error {
+	if _, err := f.root.Stat("ff"); err == nil {
+		return nil
+	}
+	for i := range 256 {
+		if err := f.root.Mkdir(fmt.Sprintf("%02x", i), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	parent, err := os.Open(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.sync("."), parent.Sync(), parent.Close())
 }
 
 func path(name string) (folder, file string, err error) {
-	if len(name) < 3 || filepath.Base(name) != name {
+	if len(name) < 3 || strings.Trim(name, "0123456789abcdef") != "" {
 		return "", "", fmt.Errorf("blobs: %q is no name of one", name)
 	}
 	return name[:2], filepath.Join(name[:2], name), nil
@@ -46,24 +66,17 @@ func (f *Folder) Create(_ context.Context, name string) (s3.Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := false
-	if err := f.root.Mkdir(folder, 0o700); err == nil {
-		made = true
-	} else if !errors.Is(err, os.ErrExist) {
-		return nil, err
-	}
 	opened, err := f.root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &written{File: opened, folder: f, parent: folder, file: file, made: made}, nil
+	return &written{File: opened, folder: f, parent: folder, file: file}, nil
 }
 
 type written struct {
 	*os.File
 	folder       *Folder
 	parent, file string
-	made         bool
 }
 
 // Close makes it last.
@@ -72,9 +85,6 @@ func (w *written) Close() error {
 	err = errors.Join(err, w.File.Close())
 	if err == nil {
 		err = w.folder.sync(w.parent)
-	}
-	if err == nil && w.made {
-		err = w.folder.sync(".")
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func TestBlobs(t *testing.T) {
 					t.Errorf("%d bytes from %d: %d bytes, %v", at[1], at[0], len(got), err)
 				}
 			}
-			b, err = place.Create(ctx, "aborted")
+			b, err = place.Create(ctx, "abba")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +85,7 @@ func TestBlobs(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			for _, gone := range []string{"abcdef", "aborted", "never"} {
+			for _, gone := range []string{"abcdef", "abba", "feed"} {
 				if _, err := read(gone, 0, 1); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("%s: %v", gone, err)
 				}
