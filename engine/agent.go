@@ -231,7 +231,8 @@ func (e *Engine) attributes() []types.Attribute {
 		"ecs.capability.secrets.ssm.environment-variables", "ecs.capability.secrets.ssm.bootstrap.log-driver",
 		"ecs.capability.pid-ipc-namespace-sharing", "ecs.capability.docker-plugin.local", "ecs.capability.task-cpu-mem-limit",
 		"ecs.capability.container-restart-policy", "com.amazonaws.ecs.capability.logging-driver.awsfirelens", "ecs.capability.firelens.fluentbit",
-		"ecs.capability.firelens.fluentd", "ecs.capability.firelens.options.config.file", "ecs.capability.firelens.non-root-user", "ecs.capability.storage.ebs-task-volume-attach",
+		"ecs.capability.firelens.fluentd", "ecs.capability.firelens.options.config.file", "ecs.capability.firelens.options.config.s3", "ecs.capability.env-files.s3", "ecs.capability.firelens.non-root-user",
+		"ecs.capability.storage.ebs-task-volume-attach",
 	} {
 		add(name, "")
 	}

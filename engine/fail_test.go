@@ -95,8 +95,8 @@ func TestFailuresSayWhatAndWhyAndLeaveNothing(t *testing.T) {
 			return newTask(a, b)
 		}(), []string{"has timed out", "startTimeout of 1 seconds"}},
 		{"environmentFiles", edit(func(task *acs.Task, c *types.ContainerDefinition) {
-			c.EnvironmentFiles = []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/k.env")}}
-		}), []string{"does not support environmentFiles"}},
+			c.EnvironmentFiles = []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/k.txt")}}
+		}), []string{"environmentFiles: ", "must have the extension .env"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := w.run(tt.task)

@@ -32,6 +32,7 @@ const routerPatience = 15 * time.Second
 type routerFiles struct {
 	router         *firelens.Router
 	config, socket string // a file and a directory
+	external       string // a file, if the definition has one in S3
 }
 
 // routerFiles returns what a container is given if it is the log router, making what is not
@@ -49,7 +50,11 @@ func (t *task) routerFiles(container string) (*routerFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &routerFiles{t.router, filepath.Join(config, "fluent.conf"), socket}, nil
+	files := &routerFiles{router: t.router, config: filepath.Join(config, "fluent.conf"), socket: socket}
+	if t.router.S3 != "" {
+		files.external = filepath.Join(config, "external.conf")
+	}
+	return files, nil
 }
 
 // prepareRouter writes the router's configuration, which is the same for the same task.
@@ -74,6 +79,9 @@ func (t *task) prepareRouter() error {
 // apply gives a container what a log router has.
 func (f *routerFiles) apply(spec *docker.Spec) {
 	spec.Binds = append(spec.Binds, f.config+":"+f.router.ConfigPath()+":ro", f.socket+":"+firelens.SocketDir)
+	if f.external != "" {
+		spec.Binds = append(spec.Binds, f.external+":"+f.router.ExternalPath()+":ro")
+	}
 	if spec.User == "" {
 		spec.User = "0" // as on ECS: the image's may not make a socket
 	}

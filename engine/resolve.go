@@ -274,7 +274,7 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	if len(failed) > 0 {
 		return nil, t.cannotPull(failed)
 	}
-	if len(wants)+len(logins) == 0 {
+	if len(wants)+len(logins) == 0 && !t.wantsFiles() {
 		return &resolved{}, nil
 	}
 	config, role, err := t.asExecutionRole(t.effort, found, region)
@@ -321,6 +321,9 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	}
 	if len(failed) > 0 {
 		return nil, t.cannotPull(failed)
+	}
+	if err := t.fetchFiles(resolver, out); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -492,20 +495,23 @@ func appendErrors(all inject.Errors, err error, role string) inject.Errors {
 // cannotPull is said in Fargate's words, which name what could not be had.
 const cannotPull = "ResourceInitializationError: unable to pull secrets or registry auth"
 
-// cannotPull tells as many of the failures as a reason takes; the log has them all.
-func (t *task) cannotPull(failed inject.Errors) error {
+// cannotPull tells of secrets that could not be had.
+func (t *task) cannotPull(failed inject.Errors) error { return t.cannot(cannotPull, failed) }
+
+// cannot tells as many of the failures as a reason takes; the log has them all.
+func (t *task) cannot(what string, failed inject.Errors) error {
 	texts, hint := failed.Texts(), ""
 	if failed.Denied() {
 		// AWS's denials name the kind of policy alone, and no role may ask for more.
 		hint = ". To see which statement decides and which KMS key is meant: malote verify TASKDEF.json"
 	}
-	said := summary(texts, reasonLimit-len(cannotPull+": "+hint))
+	said := summary(texts, reasonLimit-len(what+": "+hint))
 	if said != strings.Join(texts, "; ") {
 		for _, text := range texts {
 			t.log.Info("a secret could not be had", "err", text)
 		}
 	}
-	return errors.New(cannotPull + ": " + said + hint)
+	return errors.New(what + ": " + said + hint)
 }
 
 // asExecutionRole returns the engine's configuration with the task's execution role in it.

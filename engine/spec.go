@@ -21,6 +21,7 @@ import (
 	"github.com/malote/malote/engine/shim"
 	"github.com/malote/malote/internal/firelens"
 	"github.com/malote/malote/internal/ourlabels"
+	"github.com/malote/malote/internal/s3file"
 )
 
 // Labels on what the engine makes. The first five are Amazon's.
@@ -86,8 +87,6 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 		return fmt.Errorf("container %s: malote's engine does not support %s", aws.ToString(def.Name), what)
 	}
 	switch {
-	case len(def.EnvironmentFiles) > 0:
-		return no("environmentFiles")
 	case len(def.CredentialSpecs) > 0:
 		return no("credentialSpecs")
 	case len(def.ResourceRequirements) > 0:
@@ -96,6 +95,9 @@ func refuse(task *types.TaskDefinition, def types.ContainerDefinition) error {
 		return no("proxyConfiguration")
 	case len(task.InferenceAccelerators) > 0:
 		return no("inferenceAccelerators")
+	}
+	if err := s3file.Check(def.EnvironmentFiles); err != nil {
+		return fmt.Errorf("container %s: environmentFiles: %w", aws.ToString(def.Name), err)
 	}
 	if hasSecretOptions(def) && !firelens.Uses(&def) {
 		if err := logs.Check(string(def.LogConfiguration.LogDriver)); err != nil {

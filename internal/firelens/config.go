@@ -3,6 +3,7 @@ package firelens
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -22,6 +23,9 @@ func (r *Router) ConfigPath() string {
 	}
 	return "/fluent-bit/etc/fluent-bit.conf"
 }
+
+// ExternalPath is where the router has a file of S3.
+func (r *Router) ExternalPath() string { return path.Join(path.Dir(r.ConfigPath()), "external.conf") }
 
 // Config is the router's configuration file.
 func (r *Router) Config(t Task) []byte {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/s3file"
 )
 
 // Where a router has what ECS gives it.
@@ -51,7 +53,8 @@ type Router struct {
 	Container string
 	Type      types.FirelensConfigurationType
 	Metadata  bool   // records tell of their task
-	Include   string // a file of the image that belongs to the configuration
+	Include   string // a file that belongs to the configuration: of the image, or ExternalPath
+	S3        string // the ARN of the object at ExternalPath; empty: none
 	UID, GID  int    // whose its socket's directory is
 	Sources   []Source
 }
@@ -157,9 +160,7 @@ func (r *Router) read(options map[string]string) error {
 			r.Metadata = b
 		case optionFileType:
 			switch value {
-			case "file":
-			case "s3":
-				return errors.New("malote does not support the config-file-type s3: put the file into the router's image and use config-file-type file.")
+			case "file", "s3":
 			default:
 				return fmt.Errorf("The option %s must be file or s3.", option)
 			}
@@ -175,6 +176,13 @@ func (r *Router) read(options map[string]string) error {
 			}
 			if ext := strings.ToLower(path.Ext(value)); r.Type == types.FirelensConfigurationTypeFluentbit && (ext == ".yaml" || ext == ".yml") {
 				return fmt.Errorf("The option %s names a file in YAML, which Fluent Bit cannot include in a configuration of its classic format.", option)
+			}
+			if options[optionFileType] == "s3" {
+				o, err := s3file.Parse(value)
+				if err != nil {
+					return fmt.Errorf("The option %s: %w.", option, err)
+				}
+				r.S3, value = o.ARN(), r.ExternalPath()
 			}
 			r.Include = value
 		default:

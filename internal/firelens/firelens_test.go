@@ -139,7 +139,7 @@ func TestRefused(t *testing.T) {
 		{"user by name", []types.ContainerDefinition{as(router("fluentbit"), "fluent"), source("app")}, "Invalid 'user' setting for container 'router'"},
 		{"unknown option", []types.ContainerDefinition{router("fluentbit", "config", "x"), source("app")}, "There is no option 'config'."},
 		{"metadata", []types.ContainerDefinition{router("fluentbit", "enable-ecs-log-metadata", "yes"), source("app")}, "must be true or false"},
-		{"file from S3", []types.ContainerDefinition{router("fluentbit", "config-file-type", "s3", "config-file-value", "arn:aws:s3:::b/k"), source("app")}, "malote does not support the config-file-type s3"},
+		{"file from S3 by address", []types.ContainerDefinition{router("fluentbit", "config-file-type", "s3", "config-file-value", "s3://b/k"), source("app")}, "is not the ARN of an object in S3"},
 		{"file from elsewhere", []types.ContainerDefinition{router("fluentbit", "config-file-type", "http", "config-file-value", "x"), source("app")}, "must be file or s3"},
 		{"no file", []types.ContainerDefinition{router("fluentbit", "config-file-type", "file"), source("app")}, "needs the option config-file-value"},
 		{"file of no type", []types.ContainerDefinition{router("fluentbit", "config-file-value", "/x"), source("app")}, "needs the option config-file-type"},

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/internal/s3file"
 	"github.com/malote/malote/service/ecs/taskdef"
 )
 
@@ -57,7 +58,9 @@ func validateContainerOverride(d *types.TaskDefinition, o *types.ContainerOverri
 		return invalidParameter("Override for container named %s is not a container in the TaskDefinition.", name)
 	}
 	if len(o.EnvironmentFiles) > 0 {
-		return unsupported("overrides.containerOverrides.environmentFiles")
+		if err := s3file.Check(o.EnvironmentFiles); err != nil {
+			return invalidParameter("Invalid 'environmentFiles' override for container %s. %s", name, err)
+		}
 	}
 	if len(o.ResourceRequirements) > 0 {
 		return unsupported("overrides.containerOverrides.resourceRequirements")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/malote/malote/internal/firelens"
 	"github.com/malote/malote/internal/ourlabels"
+	"github.com/malote/malote/internal/s3file"
 )
 
 var (
@@ -97,10 +98,6 @@ func refuseMembers(c *types.ContainerDefinition, at string) error {
 	switch {
 	case len(c.CredentialSpecs) > 0:
 		return refused(at + ".credentialSpecs")
-	case len(c.EnvironmentFiles) > 0:
-		return refused(at + ".environmentFiles")
-	case c.FirelensConfiguration != nil && c.FirelensConfiguration.Options["config-file-type"] == "s3":
-		return refused(at + ".firelensConfiguration.options: config-file-type s3")
 	case len(c.ResourceRequirements) > 0:
 		return refused(at + ".resourceRequirements")
 	case c.VersionConsistency == types.VersionConsistencyEnabled:
@@ -266,6 +263,17 @@ func validateEnvironment(in *ecs.RegisterTaskDefinitionInput, c *types.Container
 			return invalid("Invalid 'environment' setting for container '%s'. The variable '%s' contains a character that an environment cannot hold.", *c.Name, strings.ReplaceAll(key, "\x00", ""))
 		}
 		environment[key] = true
+	}
+	if err := s3file.Check(c.EnvironmentFiles); err != nil {
+		return invalid("Invalid 'environmentFiles' setting for container '%s'. %s", *c.Name, err)
+	}
+	if aws.ToString(in.ExecutionRoleArn) == "" {
+		if len(c.EnvironmentFiles) > 0 {
+			return invalid("When you are specifying container environment files, you must also specify a value for 'executionRoleArn'.")
+		}
+		if f := c.FirelensConfiguration; f != nil && f.Options["config-file-type"] == "s3" {
+			return invalid("When you are specifying the firelensConfiguration option config-file-type s3, you must also specify a value for 'executionRoleArn'.")
+		}
 	}
 	if err := validateSecrets(c.Secrets, in.ExecutionRoleArn); err != nil {
 		return err

@@ -161,9 +161,11 @@ func requiresAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 		if f := c.FirelensConfiguration; f != nil {
 			need(true, "ecs.capability.firelens."+string(f.Type))
 			need(f.Options["config-file-type"] == "file", "ecs.capability.firelens.options.config.file")
+			need(f.Options["config-file-type"] == "s3", "ecs.capability.firelens.options.config.s3")
 			user, _, _ := strings.Cut(aws.ToString(c.User), ":")
 			need(user != "" && user != "0" && user != "root", "ecs.capability.firelens.non-root-user")
 		}
+		need(len(c.EnvironmentFiles) > 0, "ecs.capability.env-files.s3")
 		need(c.RepositoryCredentials != nil, "ecs.capability.private-registry-authentication.secretsmanager")
 		need(len(c.DependsOn) > 0, "ecs.capability.container-ordering")
 		need(c.HealthCheck != nil, "ecs.capability.container-health-check")

@@ -199,20 +199,18 @@ func TestValidate(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for member, definition := range map[string]string{
-		"containerDefinitions[0].credentialSpecs":                                    `'c':{'credentialSpecs':['credentialspec:x']}`,
-		"containerDefinitions[0].environmentFiles":                                   `'c':{'environmentFiles':[{'type':'s3','value':'arn:aws:s3:::b/k.env'}]}`,
-		"containerDefinitions[0].firelensConfiguration.options: config-file-type s3": `'c':{'firelensConfiguration':{'type':'fluentbit','options':{'config-file-type':'s3','config-file-value':'arn:aws:s3:::b/k'}}}`,
-		"containerDefinitions[0].resourceRequirements":                               `'c':{'resourceRequirements':[{'type':'GPU','value':'1'}]}`,
-		"containerDefinitions[0].versionConsistency: enabled":                        `'c':{'versionConsistency':'enabled'}`,
-		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec":           `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
-		"volumes[v].efsVolumeConfiguration":                                          `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
-		"volumes[v].dockerVolumeConfiguration.labels":                                `'t':{'volumes':[{'name':'v','dockerVolumeConfiguration':{'scope':'task','driver':'local','labels':{'a':'b'}}}]}`,
-		"volumes[v].fsxWindowsFileServerVolumeConfiguration":                         `'t':{'volumes':[{'name':'v','fsxWindowsFileServerVolumeConfiguration':{'fileSystemId':'fs-1','rootDirectory':'/'}}]}`,
-		"inferenceAccelerators":                                                      `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
-		"proxyConfiguration":                                                         `'t':{'proxyConfiguration':{'containerName':'app'}}`,
-		"enableFaultInjection":                                                       `'t':{'enableFaultInjection':true}`,
-		"requiresCompatibilities: MANAGED_INSTANCES":                                 `'t':{'requiresCompatibilities':['MANAGED_INSTANCES']}`,
-		"runtimePlatform.operatingSystemFamily: WINDOWS_SERVER_2022_CORE":            `'t':{'runtimePlatform':{'operatingSystemFamily':'WINDOWS_SERVER_2022_CORE'}}`,
+		"containerDefinitions[0].credentialSpecs":                          `'c':{'credentialSpecs':['credentialspec:x']}`,
+		"containerDefinitions[0].resourceRequirements":                     `'c':{'resourceRequirements':[{'type':'GPU','value':'1'}]}`,
+		"containerDefinitions[0].versionConsistency: enabled":              `'c':{'versionConsistency':'enabled'}`,
+		"containerDefinitions[0].dockerSecurityOptions[0]: credentialspec": `'c':{'dockerSecurityOptions':['credentialspec:x']}`,
+		"volumes[v].efsVolumeConfiguration":                                `'t':{'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'fs-1'}}]}`,
+		"volumes[v].dockerVolumeConfiguration.labels":                      `'t':{'volumes':[{'name':'v','dockerVolumeConfiguration':{'scope':'task','driver':'local','labels':{'a':'b'}}}]}`,
+		"volumes[v].fsxWindowsFileServerVolumeConfiguration":               `'t':{'volumes':[{'name':'v','fsxWindowsFileServerVolumeConfiguration':{'fileSystemId':'fs-1','rootDirectory':'/'}}]}`,
+		"inferenceAccelerators":                                            `'t':{'inferenceAccelerators':[{'deviceName':'d','deviceType':'t'}]}`,
+		"proxyConfiguration":                                               `'t':{'proxyConfiguration':{'containerName':'app'}}`,
+		"enableFaultInjection":                                             `'t':{'enableFaultInjection':true}`,
+		"requiresCompatibilities: MANAGED_INSTANCES":                       `'t':{'requiresCompatibilities':['MANAGED_INSTANCES']}`,
+		"runtimePlatform.operatingSystemFamily: WINDOWS_SERVER_2022_CORE":  `'t':{'runtimePlatform':{'operatingSystemFamily':'WINDOWS_SERVER_2022_CORE'}}`,
 	} {
 		inner := definition[strings.Index(definition, "{")+1 : len(definition)-1]
 		text := `{'family':'f','containerDefinitions':[{'name':'app','image':'i','memory':9,` + inner + `}]}`
