@@ -14,6 +14,7 @@ import (
 
 	"github.com/malote/malote/inject"
 	"github.com/malote/malote/internal/ourlabels"
+	"github.com/malote/malote/internal/s3file"
 	"github.com/malote/malote/service/ecs/taskdef"
 )
 
@@ -26,6 +27,7 @@ type need struct {
 	registry  bool
 	ref       inject.Ref
 	expand    *ourlabels.Expansion // it is many variables
+	object    *s3file.Object       // a file of S3; ref says no more than its ARN
 }
 
 // path reports whether it is all that is below a path.
@@ -81,6 +83,24 @@ func needsOf(definition *ecs.RegisterTaskDefinitionInput, region string) ([]need
 		}
 		if container.LogConfiguration != nil {
 			if err := add(container.LogConfiguration.SecretOptions, " (log option)"); err != nil {
+				return nil, err
+			}
+		}
+		file := func(value, as string) error {
+			object, err := s3file.Parse(value)
+			if err != nil {
+				return fmt.Errorf("container %s, %s: %w", name, as, err)
+			}
+			needs = append(needs, need{container: name, as: as, role: execution, ref: inject.Ref{ValueFrom: value, Region: region}, object: &object})
+			return nil
+		}
+		for _, f := range container.EnvironmentFiles {
+			if err := file(aws.ToString(f.Value), "environment file"); err != nil {
+				return nil, err
+			}
+		}
+		if f := container.FirelensConfiguration; f != nil && f.Options["config-file-type"] == "s3" {
+			if err := file(f.Options["config-file-value"], "log router's configuration"); err != nil {
 				return nil, err
 			}
 		}

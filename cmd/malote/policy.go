@@ -12,11 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/s3file"
 )
 
 type policyCommand struct {
@@ -133,6 +135,8 @@ func (g grants) document() *document {
 		{"Parameters", []string{"ssm:GetParameters"}},
 		{"ParametersByName", []string{"ssm:GetParameter"}},
 		{"ParametersByPath", []string{"ssm:GetParametersByPath"}},
+		{"Files", []string{"s3:GetObject"}},
+		{"Buckets", []string{"s3:GetBucketLocation"}},
 		{"Keys", []string{"kms:Decrypt"}},
 		{"RegistryLogin", []string{"ecr:GetAuthorizationToken"}},
 		{"Images", []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}},
@@ -151,6 +155,14 @@ func (g grants) document() *document {
 
 // addNeed allows what reading n takes, as exactly as the stores tell.
 func (g grants) addNeed(ctx context.Context, cfg aws.Config, n need, account string) {
+	if n.object != nil {
+		g.allow("s3:GetObject", n.object.ARN())
+		g.allow("s3:GetBucketLocation", n.object.BucketARN())
+		if region, key, err := keyOf(ctx, cfg, n.object); err == nil {
+			g.addKey(ctx, cfg, region, key)
+		}
+		return
+	}
 	if n.ref.Service == inject.SecretsManager {
 		g.addSecret(ctx, cfg, n.ref.ID, n.ref.Region, n.resource(account))
 		return
@@ -175,6 +187,19 @@ func (g grants) addNeed(ctx context.Context, cfg aws.Config, n need, account str
 	if err == nil && len(out.Parameters) == 1 && out.Parameters[0].Type == ssmtypes.ParameterTypeSecureString {
 		g.addKey(ctx, cfg, n.ref.Region, aws.ToString(out.Parameters[0].KeyId))
 	}
+}
+
+// keyOf is the KMS key that an object is under, if any, and its region.
+func keyOf(ctx context.Context, cfg aws.Config, o *s3file.Object) (region, key string, err error) {
+	region, err = inject.BucketRegion(ctx, cfg, o.Bucket)
+	if err != nil {
+		return "", "", err
+	}
+	out, err := inject.S3(cfg, region).HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key})
+	if err != nil {
+		return "", "", err
+	}
+	return region, aws.ToString(out.SSEKMSKeyId), nil
 }
 
 // addPath allows reading all that is below a path, and each of it by itself: a task goes on with the versions

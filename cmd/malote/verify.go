@@ -15,12 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/s3file"
 )
 
 type verifyCommand struct {
@@ -171,6 +173,17 @@ func (v *verifier) checkValue(ctx context.Context, n need, f *finding) {
 		return
 	}
 	resolver := inject.Resolver{Config: v.cfg}
+	if n.object != nil {
+		file, err := resolver.File(ctx, n.ref.ValueFrom, "")
+		if err == nil && strings.HasSuffix(n.object.Key, ".env") {
+			_, err = s3file.Variables([]byte(file.Reveal()))
+		}
+		if err != nil {
+			f.say(err)
+		}
+		f.Version = file.VersionID
+		return
+	}
 	if n.path() {
 		values, err := resolver.Path(ctx, n.ref)
 		if err == nil {
@@ -219,6 +232,10 @@ func (f *finding) say(err error) {
 
 // checkRights asks what the role may do.
 func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
+	if n.object != nil {
+		v.fileRights(ctx, n, f)
+		return
+	}
 	if n.ref.Service == inject.ParameterStore {
 		parameter := parameterARN(n.ref, v.account)
 		if n.path() {
@@ -241,6 +258,26 @@ func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
 		return
 	}
 	v.secretRights(ctx, n, n.ref.ID, f)
+}
+
+// fileRights asks for an object, its bucket and the key that it is under.
+func (v *verifier) fileRights(ctx context.Context, n need, f *finding) {
+	region, key, err := keyOf(ctx, v.cfg, n.object)
+	if err != nil {
+		if isDenied(err) {
+			f.Unchecked = append(f.Unchecked, "the KMS key of the object: "+err.Error())
+		}
+		region = n.ref.Region
+	}
+	bucketPolicy := ""
+	policy, err := inject.S3(v.cfg, region).GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &n.object.Bucket})
+	if err == nil {
+		bucketPolicy = aws.ToString(policy.Policy)
+	}
+	v.simulate(ctx, f, n.role, "s3:GetBucketLocation", n.object.BucketARN(), bucketPolicy, nil)
+	v.simulate(ctx, f, n.role, "s3:GetObject", n.object.ARN(), bucketPolicy, nil)
+	n.ref.Region = region
+	v.keyRights(ctx, n, key, "s3", f)
 }
 
 // pathKeyRights asks for each key that something below a path is under.

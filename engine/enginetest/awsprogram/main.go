@@ -7,11 +7,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -50,10 +52,20 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		show(args[1], aws.ToString(out.Parameter.Value))
+	case len(args) == 3 && args[0] == "object":
+		out, err := s3.NewFromConfig(cfg).GetObject(ctx, &s3.GetObjectInput{Bucket: &args[1], Key: &args[2]})
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(out.Body)
+		if err != nil {
+			return err
+		}
+		show(args[2], string(body))
 	case len(args) == 1 && args[0] == "lambda":
 		return lambda(cfg)
 	default:
-		return errors.New("usage: aws identity | secret ID | parameter NAME | lambda")
+		return errors.New("usage: aws identity | secret ID | parameter NAME | object BUCKET KEY | lambda")
 	}
 	return nil
 }
