@@ -1,0 +1,117 @@
+package engine_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/moby/moby/client"
+
+	"github.com/malote/malote/engine/enginetest"
+	"github.com/malote/malote/inject"
+)
+
+// A container has the variables of its files, which are under a key of the customer's. With the
+// key disabled the next task says why it cannot start, and the one that runs goes on.
+func TestEnvironmentFiles(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	image := c.image(enginetest.Image{Env: []string{"FROM_IMAGE=image"}})
+	keys := kms.NewFromConfig(c.sys.Config())
+	key, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := inject.S3(c.sys.Config(), c.sys.Config().Region)
+	if _, err := files.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("files")}); err != nil {
+		t.Fatal(err)
+	}
+	first, second := c.sys.Canary(), c.sys.Canary()
+	for name, body := range map[string]string{
+		"a.env": "# of the first\nPASSWORD=" + first + "\nCOLOUR=red\nFROM_IMAGE=file\n", "b.env": "PASSWORD=later\nTOKEN=" + second,
+	} {
+		if _, err := files.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("files"), Key: &name, Body: strings.NewReader(body),
+			ServerSideEncryption: s3types.ServerSideEncryptionAwsKms, SSEKMSKeyId: key.KeyMetadata.Arn}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	role := c.role("execution", fmt.Sprintf(`{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::files/*"},
+		{"Effect":"Allow","Action":"s3:GetBucketLocation","Resource":"arn:aws:s3:::files"},
+		{"Effect":"Allow","Action":"kms:Decrypt","Resource":%q}]}`, *key.KeyMetadata.Arn))
+	app := container("app", image, "env", "PASSWORD", "TOKEN", "COLOUR", "FROM_IMAGE", "then", "trap", "0")
+	app.Environment = []types.KeyValuePair{{Name: aws.String("COLOUR"), Value: aws.String("blue")}}
+	for _, name := range []string{"a", "b"} {
+		app.EnvironmentFiles = append(app.EnvironmentFiles, types.EnvironmentFile{Type: types.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::files/" + name + ".env")})
+	}
+	if _, err := c.ecs.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{
+		Family: aws.String("filed"), ExecutionRoleArn: &role, ContainerDefinitions: []types.ContainerDefinition{app},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	run := func() string {
+		t.Helper()
+		out, err := c.ecs.RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: aws.String("filed")})
+		if err != nil || len(out.Tasks) != 1 {
+			t.Fatalf("RunTask = %+v, %v", out, err)
+		}
+		return *out.Tasks[0].TaskArn
+	}
+	stopped := func(task string) types.Task {
+		t.Helper()
+		in := &ecs.DescribeTasksInput{Tasks: []string{task}}
+		if err := ecs.NewTasksStoppedWaiter(c.ecs, func(o *ecs.TasksStoppedWaiterOptions) {
+			o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
+		}).Wait(t.Context(), in, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.ecs.DescribeTasks(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Tasks[0]
+	}
+
+	running := run()
+	c.waitFor("app: ready")
+	for name, value := range map[string]string{"PASSWORD": first, "TOKEN": second, "COLOUR": "blue", "FROM_IMAGE": "file"} {
+		c.waitFor(fmt.Sprintf("app: %s %x %d", name, sha256.Sum256([]byte(value)), len(value)))
+	}
+	for _, id := range c.containers() {
+		res, err := c.docker.ContainerInspect(t.Context(), id, client.ContainerInspectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []string{first, second} {
+			if strings.Contains(string(res.Raw), value) {
+				t.Error("docker inspect shows a value of a file")
+			}
+		}
+	}
+
+	if _, err := keys.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: key.KeyMetadata.Arn}); err != nil {
+		t.Fatal(err)
+	}
+	failed := stopped(run())
+	for _, want := range []string{"ResourceInitializationError: failed to download env files: ", "key a.env from bucket files", "DisabledException", "s3:GetObject as " + role} {
+		if !strings.Contains(aws.ToString(failed.StoppedReason), want) {
+			t.Errorf("reason %q does not say %q", aws.ToString(failed.StoppedReason), want)
+		}
+	}
+	out, err := c.ecs.DescribeTasks(t.Context(), &ecs.DescribeTasksInput{Tasks: []string{running}})
+	if err != nil || aws.ToString(out.Tasks[0].LastStatus) != "RUNNING" {
+		t.Errorf("the task that ran: %+v, %v", out, err)
+	}
+	if _, err := c.ecs.StopTask(t.Context(), &ecs.StopTaskInput{Task: &running}); err != nil {
+		t.Fatal(err)
+	}
+	stopped(running)
+}
