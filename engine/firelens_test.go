@@ -277,9 +277,14 @@ func (w *world) noCanary() {
 
 func (w *world) sweep(dir string) {
 	w.t.Helper()
+	w.sweepFor(dir, canary)
+}
+
+func (w *world) sweepFor(dir, value string) {
+	w.t.Helper()
 	filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
-			if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), canary) {
+			if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), value) {
 				w.t.Errorf("%s holds a value", path)
 			}
 		}
