@@ -197,3 +197,22 @@ func FuzzConfig(f *testing.F) {
 }
 
 func newline(r rune) bool { return r == '\n' || r == '\r' || r == '\v' || r == '\f' }
+
+func TestFileOfS3(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[types.FirelensConfigurationType]string{
+		"fluentbit": "@INCLUDE /fluent-bit/etc/external.conf\n", "fluentd": "@include /fluentd/etc/external.conf\n",
+	} {
+		def := types.ContainerDefinition{Name: aws.String("router"), FirelensConfiguration: &types.FirelensConfiguration{
+			Type: kind, Options: map[string]string{"config-file-type": "s3", "config-file-value": "arn:aws:s3:::b/k.conf"},
+		}}
+		app := types.ContainerDefinition{Name: aws.String("app"), LogConfiguration: &types.LogConfiguration{LogDriver: types.LogDriverAwsfirelens}}
+		r, err := firelens.Of([]types.ContainerDefinition{def, app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config := string(r.Config(firelens.Task{})); r.S3 != "arn:aws:s3:::b/k.conf" || !strings.Contains(config, want) {
+			t.Errorf("%s: of %q, config %q, want %q", kind, r.S3, config, want)
+		}
+	}
+}
