@@ -23,6 +23,7 @@ const (
 type Resolver struct {
 	Config aws.Config
 	Role   string // that the credentials are of, for errors; may be empty
+	Binary bool   // a secret's bytes are a value too, for those who need no text
 }
 
 // Resolve gets the value of each ref, by its ValueFrom. It asks for each distinct secret once,

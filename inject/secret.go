@@ -44,11 +44,14 @@ func (b *batch) getSecret(ctx context.Context, refs []Ref) {
 			b.fail(ref, getSecretValue, secretError(ref, err))
 			continue
 		}
+		value := aws.ToString(out.SecretString)
 		if out.SecretString == nil {
-			b.fail(ref, getSecretValue, fmt.Errorf("secret %s is binary: it has a SecretBinary and no SecretString, and an environment variable holds text. Store it as text, base64-encoded if need be", ref.ID))
-			continue
+			if !b.resolver.Binary {
+				b.fail(ref, getSecretValue, fmt.Errorf("secret %s is binary: it has a SecretBinary and no SecretString, and an environment variable holds text. Store it as text, base64-encoded if need be", ref.ID))
+				continue
+			}
+			value = string(out.SecretBinary)
 		}
-		value := *out.SecretString
 		if ref.JSONKey != "" {
 			var bad error
 			if value, bad = extract(value, ref.JSONKey); bad != nil {

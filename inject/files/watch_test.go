@@ -1,0 +1,188 @@
+package files_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"golang.org/x/sys/unix"
+
+	"github.com/malote/malote/inject/files"
+	"github.com/malote/malote/malotetest"
+)
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	set := s.set(dir,
+		files.File{ValueFrom: s.arn + ":password::", Name: "secret"},
+		files.File{ValueFrom: s.arn + ":user::", Name: "user"},
+		files.File{ValueFrom: s.arn + ":password::" + s.first, Name: "pinned"},
+		files.File{ValueFrom: "/shop/key", Name: "parameter"},
+		files.File{ValueFrom: "/shop/", Name: "path", Format: "dotenv"},
+		files.File{ValueFrom: "s3://shop/tls/key.pem", Name: "object"},
+	)
+	if err := set.Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	changed, ended := make(chan struct{}, 100), make(chan struct{})
+	go func() {
+		defer close(ended)
+		set.Watch(ctx, 50*time.Millisecond, func() { changed <- struct{}{} })
+	}()
+	defer func() { stop(); <-ended }()
+	quiet := func() {
+		t.Helper()
+		select {
+		case <-changed:
+			t.Error("it told of a change when there was none")
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	until := func(name, want string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			if got, err := os.ReadFile(path(name)); err == nil && string(got) == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s was not written again: %s", name, s.log.String())
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	told := func() {
+		t.Helper()
+		select {
+		case <-changed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it did not tell of a change")
+		}
+	}
+	quiet()
+
+	before, err := os.Stat(path("user"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated := s.Canary()
+	s.rotate(rotated)
+	until("secret", rotated)
+	told()
+	s.has(path("pinned"), s.old)
+	if after, err := os.Stat(path("user")); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a file was written whose content is the same: %v", err)
+	}
+	key := s.Canary()
+	s.put("/shop/key", key)
+	until("parameter", key)
+	until("path", "deep_other='other'\nkey='"+key+"'\n")
+	told()
+	object := s.Canary()
+	s.upload(object)
+	until("object", object)
+	told()
+	for len(changed) > 0 { // the parameter and the path may have been seen apart
+		<-changed
+	}
+	quiet()
+
+	t.Run("a source that is gone and comes back", func(t *testing.T) {
+		if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &s.arn}); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.log.String(), "the file is kept as it is"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing was logged")
+			}
+		}
+		s.has(path("secret"), rotated)
+		s.put("/shop/key", "goes on")
+		until("parameter", "goes on")
+		if _, err := s.secrets.RestoreSecret(t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &s.arn}); err != nil {
+			t.Fatal(err)
+		}
+		back := s.Canary()
+		s.rotate(back)
+		until("secret", back)
+	})
+	if got := names(t, dir); len(got) != 6 {
+		t.Errorf("the directory has %v", got)
+	}
+}
+
+// Who may read a secret and not describe it watches it all the same.
+func TestWatchWithoutDescribe(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	dir := t.TempDir()
+	set := s.set(dir, files.File{ValueFrom: s.arn + ":password::", Name: "secret"})
+	set.Config = s.Role(t, "reader", malotetest.Allow(s.arn, "secretsmanager:GetSecretValue"))
+	if err := set.Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rotated := s.Canary()
+	s.rotate(rotated)
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	set.Watch(ctx, 20*time.Millisecond, stop)
+	s.has(filepath.Join(dir, "secret"), rotated)
+}
+
+func TestSignal(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]unix.Signal{"HUP": unix.SIGHUP, "sigusr1": unix.SIGUSR1, "15": unix.SIGTERM} {
+		if got, err := files.ParseSignal(in); err != nil || got != want {
+			t.Errorf("ParseSignal(%s) = %v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "NOPE", "0", "-1", "999"} {
+		if got, err := files.ParseSignal(in); err == nil {
+			t.Errorf("ParseSignal(%q) = %v", in, got)
+		}
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "sleep-" + strconv.Itoa(os.Getpid())
+	for _, by := range []string{"pid file", "name"} {
+		process := &exec.Cmd{Path: sleep, Args: []string{"/bin/" + name, "60"}}
+		if err := process.Start(); err != nil {
+			t.Fatal(err)
+		}
+		signal := files.Signal{Signal: unix.SIGTERM, Process: name}
+		if by == "pid file" {
+			signal = files.Signal{Signal: unix.SIGTERM, PIDFile: filepath.Join(t.TempDir(), "pid")}
+			if err := os.WriteFile(signal.PIDFile, []byte(strconv.Itoa(process.Process.Pid)+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := signal.Send(); err != nil {
+			t.Errorf("by %s: %v", by, err)
+			process.Process.Kill()
+		}
+		if err := process.Wait(); err == nil || !strings.Contains(err.Error(), "terminated") {
+			t.Errorf("by %s: %v", by, err)
+		}
+		if err := signal.Send(); err == nil {
+			t.Errorf("by %s: nobody was signalled, and nothing said", by)
+		}
+	}
+	bad := filepath.Join(t.TempDir(), "pid")
+	if err := os.WriteFile(bad, []byte("-1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (files.Signal{Signal: unix.SIGTERM, PIDFile: bad}).Send(); err == nil || !strings.Contains(err.Error(), "has no process id") {
+		t.Errorf("error = %v", err)
+	}
+}
