@@ -1,9 +1,10 @@
 # build   bin/malote and bin/malote-init
+# image   the sidecar's, malote/inject, in this machine's Docker
 # demo    examples/shop from nothing to cleaned up
 # test    every test but those that need aws, boto3 or Terraform
 # clients the tests with the AWS CLI and Terraform
 # bench   the figures of docs/performance.md
-.PHONY: build demo test clients bench lint fuzz clean generate
+.PHONY: build image demo test clients bench lint fuzz clean generate
 
 GOFLAGS_STATIC = CGO_ENABLED=0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -12,6 +13,9 @@ build:
 	@mkdir -p bin
 	$(GOFLAGS_STATIC) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/malote ./cmd/malote
 	$(GOFLAGS_STATIC) go build -trimpath -ldflags '-s -w' -o bin/malote-init ./cmd/malote-init
+
+image: build
+	bin/malote image load
 
 demo: build
 	.ci/need docker registry

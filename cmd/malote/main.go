@@ -36,6 +36,7 @@ type commands struct {
 	Stale    staleCommand    `cmd:"" help:"Which running tasks hold a secret that is no longer current?"`
 	Exec     execCommand     `cmd:"" help:"Run a command with secrets in its environment."`
 	Inject   injectCommand   `cmd:"" help:"Write secrets into files, once or whenever they change."`
+	Image    imageCommands   `cmd:"" help:"The image of malote inject, for task definitions."`
 	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
 	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
