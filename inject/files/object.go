@@ -13,6 +13,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/inject"
 )
 
 // maxObject bounds what is held in memory.
@@ -43,16 +45,12 @@ func parseObject(valueFrom string) (*object, error) {
 
 // get returns errSame when the object still has that ETag.
 func (o *object) get(ctx context.Context, config aws.Config, etag string) (content, error) {
-	client := s3.NewFromConfig(config, func(options *s3.Options) {
-		// At an endpoint of one's own, the name of a bucket resolves to nothing.
-		options.UsePathStyle = options.BaseEndpoint != nil
-	})
 	in := &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key}
 	if etag != "" {
 		in.IfNoneMatch = &etag
 	}
 	where := "s3://" + o.bucket + "/" + o.key
-	out, err := client.GetObject(ctx, in)
+	out, err := inject.S3(config, config.Region).GetObject(ctx, in)
 	if answer := (*awshttp.ResponseError)(nil); errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotModified {
 		return content{}, errSame
 	}
