@@ -3,7 +3,11 @@ package engine_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -162,10 +166,25 @@ func (c *cluster) until(arn, status string) types.Task {
 			c.t.Fatal(err)
 		}
 		if len(out.Tasks) == 1 && *out.Tasks[0].LastStatus == status {
+			if status == "STOPPED" {
+				c.settle(arn)
+			}
 			return out.Tasks[0]
 		}
 		if time.Now().After(deadline) {
 			c.t.Fatalf("task is not %s: %+v", status, out)
+		}
+	}
+}
+
+// settle gives the engine the moment between a report that was heard and its knowing so:
+// only then it forgets the task, and a test that ends before finds what it remembers.
+func (c *cluster) settle(arn string) {
+	c.t.Helper()
+	path := filepath.Join(c.config.Dir, "tasks", arn[strings.LastIndexByte(arn, '/')+1:]+".json")
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return
 		}
 	}
 }

@@ -115,6 +115,7 @@ func (image Image) archive(t testing.TB, ref string) []byte {
 	config := dockerspec.DockerOCIImage{}
 	config.Created = new(time.Unix(0, 0).UTC())
 	config.Architecture, config.OS = runtime.GOARCH, "linux"
+	config.Author = ref // Docker knows images by what is in them: nobody else's is the same, and removed meanwhile
 	config.Config = dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
 		Entrypoint: image.Entrypoint, Cmd: image.Cmd, User: image.User, WorkingDir: image.WorkingDir,
 		Env: image.Env, StopSignal: image.StopSignal, Labels: image.Labels,
