@@ -2,9 +2,10 @@
 # image   the sidecar's, malote/inject, in this machine's Docker
 # demo    examples/shop from nothing to cleaned up
 # test    every test but those that need aws, boto3 or Terraform
+# kills   thirty deployments, in each of which something is killed; make test has nine
 # clients the tests with the AWS CLI and Terraform
 # bench   the figures of docs/performance.md
-.PHONY: build image demo test clients bench lint fuzz clean generate
+.PHONY: build image demo test kills clients bench lint fuzz clean generate
 
 GOFLAGS_STATIC = CGO_ENABLED=0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -24,6 +25,10 @@ demo: build
 test: build
 	.ci/need docker etcd registry race postgres mariadb redis
 	go test -race -timeout 15m $(TESTFLAGS) ./...; status=$$?; .ci/need stop; exit $$status
+
+kills: build
+	.ci/need docker
+	go test -count=1 -timeout 15m -v -run TestKilledDuringDeployments ./cmd/malote -kills 30; status=$$?; .ci/need stop; exit $$status
 
 clients: build
 	.ci/need docker awscli

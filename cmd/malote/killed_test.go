@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -94,7 +95,11 @@ func (h *hosts) daemon(log, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Thirty deployments, each with a new value of the secret, in each of which one of control plane, agent and Docker
+// kills is how many: a deployment takes seven seconds, and thirty of them more than everything
+// else of this package.
+var kills = flag.Int("kills", 9, "in how many deployments something is killed")
+
+// Deployments, each with a new value of the secret, in each of which one of control plane, agent and Docker
 // Engine is killed at some moment. Each ends in what was asked for, and nothing is left behind.
 func TestKilledDuringDeployments(t *testing.T) {
 	enginetest.Exclusive(t, "169.254.170.2")
@@ -186,7 +191,7 @@ func TestKilledDuringDeployments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	began, longest := time.Now(), time.Duration(0)
-	for n := range 30 {
+	for n := range *kills {
 		value = canaries.New()
 		if _, err := secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: secret.ARN, SecretString: &value}); err != nil {
 			t.Fatal(err)
@@ -206,7 +211,7 @@ func TestKilledDuringDeployments(t *testing.T) {
 		h.until(fmt.Sprintf("deployment %d converges, in which %s was killed after %s for %s (seed %d)", n, victim, after, away, seed), converged)
 		longest = max(longest, time.Since(back))
 	}
-	t.Logf("30 deployments, each with a kill, in %s; the longest took %s from the restart on", time.Since(began).Round(time.Second), longest.Round(time.Millisecond))
+	t.Logf("%d deployments, each with a kill, in %s; the longest took %s from the restart on", *kills, time.Since(began).Round(time.Second), longest.Round(time.Millisecond))
 
 	if _, err := services.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("shop"), Force: aws.Bool(true)}); err != nil {
 		t.Fatal(err)
