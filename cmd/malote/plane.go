@@ -83,6 +83,8 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 	}
 	if bodies != nil {
 		p.close = append(p.close, bodies.Close)
+	} else {
+		log.Info("S3 is not served: with --store it needs --objects")
 	}
 	var engine *controlplane.Engine
 	if f.engineCluster != "" {
