@@ -87,9 +87,9 @@ func TestInject(t *testing.T) {
 		return def
 	}
 	first := part("first", "/run/secrets", env("MALOTE_INJECT", files))
-	aws1 := part("aws", "/tmp", env("SECRET_ARN", arn, "SECRET_FILENAME", "as-aws"))
+	aws1 := part("aws", "/tmp", env("SECRET_ARN", arn)) // AWS's own example says no more
 	current := part("current", "/run/secrets", env("MALOTE_INJECT", files), "--watch", "--interval", "1s", "--signal", "TERM", "--process", "app")
-	app := container("app", image, "sum", "/s/password", "then", "sum", "/s/tls/key.pem", "then", "sum", "/s/as-aws", "then", "trap", "7")
+	app := container("app", image, "sum", "/s/password", "then", "sum", "/s/tls/key.pem", "then", "sum", "/s/secret", "then", "trap", "7")
 	app.EntryPoint = []string{"/app"}
 	app.MountPoints = []types.MountPoint{{SourceVolume: aws.String("secrets"), ContainerPath: aws.String("/s"), ReadOnly: aws.Bool(true)}}
 	app.DependsOn = []types.ContainerDependency{
@@ -117,7 +117,7 @@ func TestInject(t *testing.T) {
 	for _, want := range []string{
 		"app: " + digestLine("/s/password", value) + " -r--------",
 		"app: " + digestLine("/s/tls/key.pem", pem) + " -r--r-----",
-		"app: " + digestLine("/s/as-aws", value) + " -r--r--r--",
+		"app: " + digestLine("/s/secret", value) + " -r--r--r--",
 	} {
 		w.waitFor(want)
 	}

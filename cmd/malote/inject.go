@@ -126,7 +126,7 @@ func (c *injectCommand) files() (dir string, all []files.File, err error) {
 	case !arn.IsARN(secret):
 		return "", nil, errors.New("SECRET_ARN is not set to the ARN of a secret")
 	case name == "":
-		return "", nil, errors.New("SECRET_FILENAME is not set")
+		name = "secret"
 	}
 	// The sidecar's own files are anybody's to read; apps that run as somebody else count on it.
 	return "/tmp", []files.File{{ValueFrom: secret, Name: strings.TrimLeft(name, "/"), Mode: "0444"}}, nil
