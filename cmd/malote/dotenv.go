@@ -15,7 +15,7 @@ type variable struct {
 
 // parseDotenv reads NAME=VALUE lines as dotenv files have them. A value is bare, up to the end
 // of the line or to a # after a blank; in single quotes, as it is; or in double quotes, with
-// \n \r \t \" \\ \$ for what they stand for. Quoted values may go on over several lines. "export "
+// \n \r \t \" \\ \$ \` for what they stand for. Quoted values may go on over several lines. "export "
 // before a name, blank lines and comments are passed over. A $ is a $: the libraries there are
 // would put another variable in its place, and most passwords with one would arrive cut.
 //
@@ -108,7 +108,7 @@ func dotenvValue(text string) (value, rest string, err error) {
 	return "", "", fmt.Errorf("has no closing %c", quote)
 }
 
-var dotenvEscapes = map[byte]byte{'n': '\n', 'r': '\r', 't': '\t', '"': '"', '\\': '\\', '$': '$'}
+var dotenvEscapes = map[byte]byte{'n': '\n', 'r': '\r', 't': '\t', '"': '"', '\\': '\\', '$': '$', '`': '`'}
 
 // variableName reports whether name can be a variable of a shell.
 func variableName(name string) bool {

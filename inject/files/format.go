@@ -82,8 +82,9 @@ func indented(keys map[string]string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// Dotenv writes NAME=VALUE lines, as malote secret import reads them. The / . and - of a key are _
-// in a name. A value is in single quotes when it can be, since in those nothing has a meaning.
+// Dotenv writes NAME=VALUE lines, as malote secret import and shells read them. The / . and - of a
+// key are _ in a name. A value is in single quotes when it can be, since in those nothing has a
+// meaning; else in double quotes, with a \ before whatever a shell would act on.
 func Dotenv(keys map[string]string) ([]byte, error) {
 	var out bytes.Buffer
 	owner := map[string]string{}
@@ -100,7 +101,7 @@ func Dotenv(keys map[string]string) ([]byte, error) {
 		}
 		owner[name] = key
 		if strings.Contains(value, "'") {
-			value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", `\n`, "\r", `\r`).Replace(value) + `"`
+			value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`").Replace(value) + `"`
 		} else {
 			value = "'" + value + "'"
 		}

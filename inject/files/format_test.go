@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,7 +39,7 @@ func TestFormats(t *testing.T) {
 		{"raw", File{}, of("a\x00\xff\n"), "a\x00\xff\n"},
 		{"json keeps what is written", File{Format: "json"}, of(`{"b":1e6,"a":{"x":[1]}}`), "{\n  \"b\": 1e6,\n  \"a\": {\n    \"x\": [\n      1\n    ]\n  }\n}\n"},
 		{"json of a path", File{Format: "json"}, below(map[string]string{"db/user": "<a>", "b": "2"}), "{\n  \"b\": \"2\",\n  \"db/user\": \"<a>\"\n}\n"},
-		{"dotenv", File{Format: "dotenv"}, of(`{"B":"it's $5\n","a-b":"plain","n":1e6,"o":{"x": 1},"t":true}`), "B=\"it's \\$5\\n\"\na_b='plain'\nn='1e6'\no='{\"x\": 1}'\nt='true'\n"},
+		{"dotenv", File{Format: "dotenv"}, of(`{"B":"it's $5\n","a-b":"plain","n":1e6,"o":{"x": 1},"t":true}`), "B=\"it's \\$5\n\"\na_b='plain'\nn='1e6'\no='{\"x\": 1}'\nt='true'\n"},
 		{"dotenv of a path", File{Format: "dotenv"}, below(map[string]string{"db/user": "u"}), "db_user='u'\n"},
 		{"properties", File{Format: "properties"}, of(`{"a b:c=d#":" x y","ü":"€𝄞\t\\","e":""}`), `a\ b\:c\=d\#=\ x y` + "\ne=\n" + `\u00FC=\u20AC\uD834\uDD1E\t\\` + "\n"},
 		{"template", File{Template: `{{.user}}:{{.n}}@{{index . "a-b"}}{{range .l}},{{.}}{{end}}{{.z}}`}, of(`{"user":"u","n":1e6,"a-b":"c","l":[1,2],"z":null}`), "u:1e6@c,1,2"},
@@ -155,6 +158,30 @@ func load(text string) map[string]string {
 		out[string(utf16.Decode(parts[0]))] = string(utf16.Decode(parts[1]))
 	}
 	return out
+}
+
+// What a shell makes of a line is the value, and it runs nothing.
+func FuzzDotenv(f *testing.F) {
+	for _, seed := range []string{"", "a b", "it's", `"`, "it's `touch x` $(touch x) $HOME", "a\nb", "'\"\\\n\r$`'", "#", "é\t!~", `it's \n`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		line, err := Dotenv(map[string]string{"X": value})
+		if text := utf8.ValidString(value) && !strings.Contains(value, "\x00"); text != (err == nil) {
+			t.Fatalf("Dotenv(%q) = %v", value, err)
+		}
+		if err != nil {
+			return
+		}
+		script := filepath.Join(t.TempDir(), "x.env")
+		if err := os.WriteFile(script, line, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := exec.CommandContext(t.Context(), "sh", "-c", `. "$0" && printf %s "$X"`, script).Output()
+		if err != nil || string(got) != value {
+			t.Fatalf("Dotenv(%q) = %q, which is %q to a shell, %v", value, line, got, err)
+		}
+	})
 }
 
 func FuzzProperties(f *testing.F) {
