@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +17,7 @@ import (
 type Signal struct {
 	Signal  unix.Signal
 	PIDFile string
-	Process string // the name of the program, for every process of it
+	Process string // the name of the program
 }
 
 // ParseSignal reads HUP, SIGHUP or 1.
@@ -43,12 +44,15 @@ func (s Signal) Send() error {
 		if err != nil || pid < 1 {
 			return fmt.Errorf("the pid file %s has no process id", s.PIDFile)
 		}
+		if pid == os.Getpid() { // each is the first of its own container
+			return fmt.Errorf("the pid file %s has the id of this process: is the task's pidMode \"task\"?", s.PIDFile)
+		}
 		pids = append(pids, pid)
 	}
 	if s.Process != "" {
 		found := processes(s.Process)
 		if len(found) == 0 {
-			return fmt.Errorf("there is no process %s", s.Process)
+			return fmt.Errorf("there is no process %s: is the task's pidMode \"task\"?", s.Process)
 		}
 		pids = append(pids, found...)
 	}
@@ -61,12 +65,14 @@ func (s Signal) Send() error {
 	return errors.Join(failed...)
 }
 
-// processes are those of a program, but for this one.
+// processes are those of a program, but for this one, and for the children of another of them: a
+// server's workers, which would end by a signal that the server takes for a wish to read its files.
 func processes(name string) (pids []int) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
+	parents := map[int]int{}
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || pid == os.Getpid() {
@@ -80,8 +86,28 @@ func processes(name string) (pids []int) {
 		// Servers put what they do behind their names: "nginx: master process".
 		program, _, _ = strings.Cut(program, ":")
 		if filepath.Base(program) == name {
+			parents[pid] = parent(pid)
+		}
+	}
+	for pid, parent := range parents {
+		if _, worker := parents[parent]; !worker {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// parent is 0 of a process that has ended.
+func parent(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// PID (NAME) STATE PARENT …, and the name may have anything in it.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	id, _ := strconv.Atoi(fields[1])
+	return id
 }

@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -179,10 +180,45 @@ func TestSignal(t *testing.T) {
 		}
 	}
 	bad := filepath.Join(t.TempDir(), "pid")
-	if err := os.WriteFile(bad, []byte("-1"), 0o600); err != nil {
+	for text, want := range map[string]string{"-1": "has no process id", strconv.Itoa(os.Getpid()): "has the id of this process"} {
+		if err := os.WriteFile(bad, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := (files.Signal{Signal: unix.SIGTERM, PIDFile: bad}).Send(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("of %s: error = %v, want %s", text, err, want)
+		}
+	}
+}
+
+// The server hears of it, and goes on with its workers.
+func TestSignalToAServerWithWorkers(t *testing.T) {
+	t.Parallel()
+	name := "server-" + strconv.Itoa(os.Getpid())
+	server := &exec.Cmd{Path: "/bin/sh", Args: []string{name, "-c", `trap "echo heard" HUP; exec 3<&0; (read x <&3; echo worker goes on) & echo started; until wait; do :; done`}}
+	in, err := server.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (files.Signal{Signal: unix.SIGTERM, PIDFile: bad}).Send(); err == nil || !strings.Contains(err.Error(), "has no process id") {
-		t.Errorf("error = %v", err)
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	expect := func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Errorf("the server says %q, want %q", lines.Text(), want)
+		}
+	}
+	expect("started")
+	if err := (files.Signal{Signal: unix.SIGHUP, Process: name}).Send(); err != nil {
+		t.Error(err)
+	}
+	expect("heard")
+	in.Close()
+	expect("worker goes on")
+	server.Wait()
 }
