@@ -33,7 +33,7 @@ type injectCommand struct {
 	Interval time.Duration `help:"How often to look, give or take a tenth." env:"MALOTE_INJECT_INTERVAL" default:"60s"`
 	Signal   string        `help:"After a change, send this signal." env:"MALOTE_INJECT_SIGNAL" placeholder:"HUP"`
 	PidFile  string        `help:"To the process whose id this file has." env:"MALOTE_INJECT_PID_FILE" placeholder:"FILE"`
-	Process  string        `help:"To every process of this program." env:"MALOTE_INJECT_PROCESS" placeholder:"NAME"`
+	Process  string        `help:"To the process of this program; of a server and its workers, to the server." env:"MALOTE_INJECT_PROCESS" placeholder:"NAME"`
 
 	LogLevel     string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
 	connectFlags `embed:""`
@@ -66,6 +66,10 @@ func (c *injectCommand) Run(ctx context.Context, p *program) error {
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return &hintError{fmt.Errorf("%s is no directory", dir), "mount a volume there, so that no secret comes onto a disk, or give another with --dir"}
+	}
+	// In a task whose processes see one another, the app has no business in here.
+	if err := keepFromDumps(); err != nil {
+		return err
 	}
 	cfg, done, err := c.reach(ctx, p, files.Region(wanted))
 	if err != nil {
