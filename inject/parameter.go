@@ -39,7 +39,7 @@ func (b *batch) getParameters(ctx context.Context, refs []Ref) {
 	defer cancel()
 	region := refs[0].Region
 	client := ssm.NewFromConfig(b.resolver.Config, func(o *ssm.Options) { o.Region = region })
-	in := &ssm.GetParametersInput{WithDecryption: aws.Bool(true)}
+	in := &ssm.GetParametersInput{WithDecryption: aws.Bool(!b.sealed)}
 	for _, ref := range refs {
 		in.Names = append(in.Names, ref.ID)
 	}
@@ -64,7 +64,10 @@ func (b *batch) getParameters(ctx context.Context, refs []Ref) {
 			b.fail(ref, getParameters, &absentError{fmt.Errorf("fetching secret data from SSM Parameter Store in %s: invalid parameters: %s. %s", region, ref.ID, absent(ref))})
 			continue
 		}
-		v := Value{secret: aws.ToString(p.Value), ARN: aws.ToString(p.ARN), VersionID: strconv.FormatInt(p.Version, 10)}
+		v := Value{ARN: aws.ToString(p.ARN), VersionID: strconv.FormatInt(p.Version, 10)}
+		if !b.sealed {
+			v.secret = aws.ToString(p.Value)
+		}
 		if source := p.SourceResult; source != nil {
 			// A reference to Secrets Manager: the secret's own ARN and version.
 			var secret struct{ ARN, VersionId string }

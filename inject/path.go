@@ -21,6 +21,11 @@ func (ref Ref) IsPath() bool {
 // Path gets every parameter below a path, by its name from there on. When there is none it is an
 // error, unless the ref is optional. The error is an *Error.
 func (r *Resolver) Path(ctx context.Context, ref Ref) (map[string]Value, error) {
+	return r.path(ctx, ref, true)
+}
+
+// path leaves values out that are not decrypted.
+func (r *Resolver) path(ctx context.Context, ref Ref, decrypted bool) (map[string]Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	fail := func(err error) (map[string]Value, error) {
@@ -34,7 +39,7 @@ func (r *Resolver) Path(ctx context.Context, ref Ref) (map[string]Value, error) 
 	path = "/" + strings.Trim(path, "/") + "/"
 	out := map[string]Value{}
 	pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{
-		Path: aws.String(strings.TrimSuffix(path, "/")), Recursive: aws.Bool(true), WithDecryption: aws.Bool(true),
+		Path: aws.String(strings.TrimSuffix(path, "/")), Recursive: aws.Bool(true), WithDecryption: &decrypted,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -47,7 +52,11 @@ func (r *Resolver) Path(ctx context.Context, ref Ref) (map[string]Value, error) 
 				return fail(fmt.Errorf("the path %s belongs to another account, and parameters can be listed by path in one's own alone", ref.ID))
 			}
 			name := strings.TrimPrefix(aws.ToString(p.Name), path)
-			out[name] = Value{secret: aws.ToString(p.Value), ARN: aws.ToString(p.ARN), VersionID: strconv.FormatInt(p.Version, 10)}
+			v := Value{ARN: aws.ToString(p.ARN), VersionID: strconv.FormatInt(p.Version, 10)}
+			if decrypted {
+				v.secret = aws.ToString(p.Value)
+			}
+			out[name] = v
 		}
 	}
 	if len(out) == 0 && !ref.Optional {

@@ -31,8 +31,7 @@ type Resolver struct {
 // is an Errors with every ref that failed, and there are no values. Of refs with one ValueFrom
 // all are optional or none.
 func (r *Resolver) Resolve(ctx context.Context, refs []Ref) (map[string]Value, error) {
-	b := &batch{resolver: r, values: map[string]Value{}, failed: map[string]*Error{}}
-	b.group.SetLimit(concurrency)
+	b := r.batch()
 	for _, call := range secretCalls(refs) {
 		b.group.Go(func() error { b.getSecret(ctx, call); return nil })
 	}
@@ -40,7 +39,31 @@ func (r *Resolver) Resolve(ctx context.Context, refs []Ref) (map[string]Value, e
 		b.group.Go(func() error { b.getParameters(ctx, call); return nil })
 	}
 	b.group.Wait()
+	if errs := b.errors(refs); errs != nil {
+		return nil, errs
+	}
+	return b.values, nil
+}
 
+// A batch is one Resolve under way, or one Versions.
+type batch struct {
+	resolver *Resolver
+	group    errgroup.Group
+	sealed   bool // parameters are not to be decrypted, and their values to be left alone
+
+	mu     sync.Mutex // guards both maps, which are keyed by ValueFrom
+	values map[string]Value
+	failed map[string]*Error
+}
+
+func (r *Resolver) batch() *batch {
+	b := &batch{resolver: r, values: map[string]Value{}, failed: map[string]*Error{}}
+	b.group.SetLimit(concurrency)
+	return b
+}
+
+// errors are those of refs, in their order.
+func (b *batch) errors(refs []Ref) Errors {
 	var errs Errors
 	reported := map[string]bool{}
 	for _, ref := range refs {
@@ -49,20 +72,7 @@ func (r *Resolver) Resolve(ctx context.Context, refs []Ref) (map[string]Value, e
 			errs = append(errs, err)
 		}
 	}
-	if errs != nil {
-		return nil, errs
-	}
-	return b.values, nil
-}
-
-// A batch is one Resolve under way.
-type batch struct {
-	resolver *Resolver
-	group    errgroup.Group
-
-	mu     sync.Mutex // guards both maps, which are keyed by ValueFrom
-	values map[string]Value
-	failed map[string]*Error
+	return errs
 }
 
 func (b *batch) succeed(ref Ref, v Value) {
