@@ -5,23 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/inject"
 )
 
-// maxObject bounds what is held in memory.
-const maxObject = 16 << 20
-
-// errSame says that an object is as it was.
-var errSame = errors.New("not modified")
+const (
+	maxObject     = 16 << 20    // held in memory
+	objectTimeout = time.Minute // the SDK's retries included
+)
 
 // An object of S3.
 type object struct{ bucket, key string }
@@ -43,30 +41,39 @@ func parseObject(valueFrom string) (*object, error) {
 	return &object{bucket, key}, nil
 }
 
-// get returns errSame when the object still has that ETag.
-func (o *object) get(ctx context.Context, config aws.Config, etag string) (content, error) {
-	in := &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key}
-	if etag != "" {
-		in.IfNoneMatch = &etag
-	}
-	where := "s3://" + o.bucket + "/" + o.key
-	out, err := inject.S3(config, config.Region).GetObject(ctx, in)
-	if answer := (*awshttp.ResponseError)(nil); errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotModified {
-		return content{}, errSame
-	}
+func (o *object) get(ctx context.Context, config aws.Config) (content, error) {
+	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
+	defer cancel()
+	out, err := inject.S3(config, config.Region).GetObject(ctx, &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key})
 	if err != nil {
-		if api := smithy.APIError(nil); errors.As(err, &api) {
-			err = fmt.Errorf("%s: %s: %s (s3:GetObject)", where, api.ErrorCode(), api.ErrorMessage())
-		}
-		return content{}, err
+		return content{}, o.fail(err)
 	}
 	defer out.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(out.Body, maxObject+1))
 	if err != nil {
-		return content{}, fmt.Errorf("reading %s: %w", where, err)
+		return content{}, o.fail(err)
 	}
 	if len(body) > maxObject {
-		return content{}, fmt.Errorf("%s has more than %d bytes", where, maxObject)
+		return content{}, o.fail(fmt.Errorf("it has more than %d bytes", maxObject))
 	}
 	return content{value: value(body, "arn:aws:s3:::"+o.bucket+"/"+o.key, aws.ToString(out.ETag))}, nil
+}
+
+// etag is what get would have as the version.
+func (o *object) etag(ctx context.Context, config aws.Config) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
+	defer cancel()
+	out, err := inject.S3(config, config.Region).HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key})
+	if err != nil {
+		return "", o.fail(err)
+	}
+	return aws.ToString(out.ETag), nil
+}
+
+// fail says which object it is about, in the service's words.
+func (o *object) fail(err error) error {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		err = fmt.Errorf("%s: %s (s3:GetObject)", api.ErrorCode(), api.ErrorMessage())
+	}
+	return fmt.Errorf("s3://%s/%s: %w", o.bucket, o.key, err)
 }

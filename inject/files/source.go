@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -22,9 +21,6 @@ type content struct {
 	below        map[string]inject.Value // nil unless it is a path
 	arn, version string
 }
-
-// objectTimeout is what one object may take, the SDK's retries included.
-const objectTimeout = time.Minute
 
 // sources gets contents.
 type sources struct {
@@ -53,9 +49,7 @@ func (s *sources) get(ctx context.Context, files []File) ([]content, error) {
 		var c content
 		switch {
 		case object != nil:
-			bounded, cancel := context.WithTimeout(ctx, objectTimeout)
-			c, err = object.get(bounded, s.config, "")
-			cancel()
+			c, err = object.get(ctx, s.config)
 		case ref.IsPath():
 			c.ref = ref
 			c.below, err = resolver.Path(ctx, ref)
@@ -90,15 +84,53 @@ func (s *sources) get(ctx context.Context, files []File) ([]content, error) {
 	return contents, nil
 }
 
-// named sets what a log may tell of it. The version of a path is of all that is below it.
+// versions says by valueFrom what version there is now, and gets no value. A source that fails has
+// none: getting it says why.
+func (s *sources) versions(ctx context.Context, files []File) map[string]string {
+	resolver := &inject.Resolver{Config: s.config}
+	now := map[string]string{}
+	var refs []inject.Ref
+	for _, f := range files {
+		ref, object, err := parseSource(f.ValueFrom, s.config.Region)
+		if _, known := now[f.ValueFrom]; known || err != nil {
+			continue
+		}
+		switch {
+		case object != nil:
+			if etag, err := object.etag(ctx, s.config); err == nil {
+				now[f.ValueFrom] = etag
+			}
+		case ref.IsPath():
+			if below, err := resolver.PathVersions(ctx, ref); err == nil {
+				now[f.ValueFrom] = pathVersion(below)
+			}
+		default:
+			refs = append(refs, ref)
+		}
+	}
+	told, _ := resolver.Versions(ctx, refs)
+	maps.Copy(now, told)
+	return now
+}
+
+// named sets what a log may tell of it.
 func (c content) named() content {
 	c.arn, c.version = c.value.ARN, c.value.VersionID
 	if c.below != nil {
-		sum := sha256.New()
-		for _, name := range slices.Sorted(maps.Keys(c.below)) {
-			fmt.Fprintf(sum, "%q %s\n", name, c.below[name].VersionID)
+		versions := map[string]string{}
+		for name, v := range c.below {
+			versions[name] = v.VersionID
 		}
-		c.arn, c.version = c.ref.ID, hex.EncodeToString(sum.Sum(nil)[:8])
+		c.arn, c.version = c.ref.ID, pathVersion(versions)
 	}
 	return c
+}
+
+// pathVersion is another when one of those below the path has another version, comes or goes.
+func pathVersion(versions map[string]string) string {
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(versions)) {
+		fmt.Fprintf(sum, "%q %s\n", name, versions[name])
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }

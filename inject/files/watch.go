@@ -3,13 +3,8 @@ package files
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/malote/malote/inject"
 )
@@ -33,16 +28,23 @@ func (s *Set) Watch(ctx context.Context, interval time.Duration, changed func())
 
 // poll reports whether a file is another than before.
 func (s *Set) poll(ctx context.Context) bool {
+	sources := &sources{config: s.Config}
 	var ready []rendered
-	for _, f := range s.Files {
-		r, err := s.look(ctx, f)
-		switch {
-		case errors.Is(err, errSame):
-		case ctx.Err() != nil:
+	for _, group := range s.stale(sources.versions(ctx, s.Files)) {
+		contents, err := sources.get(ctx, group)
+		if ctx.Err() != nil {
 			return false
-		case err != nil:
-			s.Log.Error("the file is kept as it is", "file", f.Name, "err", err)
-		default:
+		}
+		if err != nil {
+			s.kept(group, err)
+			continue
+		}
+		for i, f := range group {
+			r, err := render(f, contents[i])
+			if err != nil {
+				s.kept(group[i:i+1], err)
+				continue
+			}
 			if s.written[f.Name].sum == sha256.Sum256(r.bytes) {
 				s.written[f.Name] = written{r.version, s.written[f.Name].sum}
 				continue
@@ -60,63 +62,31 @@ func (s *Set) poll(ctx context.Context) bool {
 	return true
 }
 
-// look gets and renders a file when its source has another version than was written, and else
-// returns errSame.
-func (s *Set) look(ctx context.Context, f File) (rendered, error) {
-	before := s.written[f.Name].version
-	sources := &sources{config: s.Config}
-	ref, object, err := parseSource(f.ValueFrom, s.Config.Region)
-	if err != nil {
-		return rendered{}, &fieldError{f.Name, "valueFrom", err}
+func (s *Set) kept(files []File, err error) {
+	for _, f := range files {
+		s.Log.Error("the file is kept as it is", "file", f.Name, "err", err)
 	}
-	var c content
-	switch {
-	case object != nil:
-		bounded, cancel := context.WithTimeout(ctx, objectTimeout)
-		defer cancel()
-		if c, err = object.get(bounded, s.Config, before); err != nil {
-			if !errors.Is(err, errSame) {
-				err = &fieldError{f.Name, "valueFrom", err}
-			}
-			return rendered{}, err
-		}
-		c = c.named()
-	default:
-		if ref.Service == inject.SecretsManager && sources.current(ctx, ref) == before {
-			return rendered{}, errSame
-		}
-		contents, err := sources.get(ctx, []File{f})
-		if err != nil {
-			return rendered{}, err
-		}
-		if c = contents[0]; c.version == before {
-			return rendered{}, errSame
-		}
-	}
-	return render(f, c)
 }
 
-// current is the version of a secret that a ref means now, without its value; or "" when
-// that is not to be known, because the secret may be read and not described.
-func (s *sources) current(ctx context.Context, ref inject.Ref) string {
-	if ref.VersionID != "" {
-		return ref.VersionID
-	}
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
-	defer cancel()
-	client := secretsmanager.NewFromConfig(s.config, func(o *secretsmanager.Options) { o.Region = ref.Region })
-	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(ref.ID)})
-	if err != nil || out.DeletedDate != nil { // reading it says why
-		return ""
-	}
-	stage := ref.VersionStage
-	if stage == "" {
-		stage = "AWSCURRENT"
-	}
-	for version, stages := range out.VersionIdsToStages {
-		if slices.Contains(stages, stage) {
-			return version
+// stale are the files whose sources have another version than was written, or one that cannot be
+// told without a value. Those of one secret are together, so that they are of one version too.
+func (s *Set) stale(now map[string]string) [][]File {
+	var groups [][]File
+	index := map[inject.Ref]int{}
+	for _, f := range s.Files {
+		if version, told := now[f.ValueFrom]; told && version == s.written[f.Name].version {
+			continue
 		}
+		key, _, err := parseSource(f.ValueFrom, s.Config.Region)
+		if key.ValueFrom = f.ValueFrom; err == nil && key.Service == inject.SecretsManager {
+			key.ValueFrom, key.JSONKey = "", ""
+		}
+		i, known := index[key]
+		if !known {
+			i = len(groups)
+			index[key], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], f)
 	}
-	return ""
+	return groups
 }

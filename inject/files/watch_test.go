@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"golang.org/x/sys/unix"
 
 	"github.com/malote/malote/inject/files"
@@ -221,4 +225,39 @@ func TestSignalToAServerWithWorkers(t *testing.T) {
 	in.Close()
 	expect("worker goes on")
 	server.Wait()
+}
+
+// While nothing changes no key is asked to decrypt anything: that it cannot is not noticed.
+func TestWatchGetsNoValueThatItHas(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	keys := kms.NewFromConfig(s.Config())
+	key, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.params.PutParameter(t.Context(), &ssm.PutParameterInput{
+		Name: aws.String("/locked/key"), Value: aws.String(s.Canary()), Type: ssmtypes.ParameterTypeSecureString, KeyId: key.KeyMetadata.KeyId,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	locked, err := s.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("locked"), SecretString: aws.String(s.Canary()), KmsKeyId: key.KeyMetadata.KeyId})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := s.set(t.TempDir(),
+		files.File{ValueFrom: *locked.ARN, Name: "secret"}, files.File{ValueFrom: "/locked/key", Name: "parameter"}, files.File{ValueFrom: "/locked/", Name: "path", Format: "json"},
+	)
+	if err := set.Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: key.KeyMetadata.KeyId}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	set.Watch(ctx, 20*time.Millisecond, func() { t.Error("it told of a change when there was none") })
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log: %s", log)
+	}
 }
