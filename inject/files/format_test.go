@@ -224,6 +224,8 @@ func TestParseSpec(t *testing.T) {
 		"x=y":                  `"x" is none of`,
 		`{"file":"a","mod":1}`: "unknown field",
 		`{"mode":400}`:         "mode is a string, not a number",
+		`{"file":"a"},{}`:      "want one object",
+		`{"file":"a"}]`:        "something follows the list",
 		"file=a\nfile=b":       "on one line",
 	} {
 		if got, err := ParseSpec(in); err == nil || !strings.Contains(err.Error(), want) {

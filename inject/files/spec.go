@@ -39,7 +39,7 @@ func ParseJSON(text string) ([]File, error) {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		err = fmt.Errorf("%s is a string, not a %s", wrong.Field, wrong.Value)
 	}
-	if err == nil && decoder.More() {
+	if _, more := decoder.Token(); err == nil && more != io.EOF {
 		err = errors.New("something follows the list")
 	}
 	if err != nil {
@@ -53,8 +53,11 @@ func ParseJSON(text string) ([]File, error) {
 func ParseSpec(text string) (File, error) {
 	if strings.HasPrefix(strings.TrimSpace(text), "{") {
 		files, err := ParseJSON(text)
-		if err != nil || len(files) != 1 {
-			return File{}, errors.Join(err)
+		if err == nil && len(files) != 1 {
+			err = errors.New("want one object; a list is for MALOTE_INJECT")
+		}
+		if err != nil {
+			return File{}, err
 		}
 		return files[0], nil
 	}
