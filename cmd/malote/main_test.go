@@ -94,6 +94,7 @@ func TestScripts(t *testing.T) {
 			"disable":   disableKey,
 			"rotate":    rotateSecret,
 			"value":     secretValue,
+			"wait-for":  waitFor,
 		},
 	})
 }
@@ -116,6 +117,17 @@ func configure(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("AWS_REGION", "us-east-1")
 	ts.Setenv("AWS_ACCESS_KEY_ID", ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"))
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"))
+}
+
+// wait-for FILE waits until there is something in the file.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	for range 400 {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	ts.Fatalf("%s does not come", args[0])
 }
 
 func scriptConfig(ts *testscript.TestScript) aws.Config {
