@@ -151,9 +151,12 @@ func (r *record) restore(t *task) {
 	}
 }
 
+// unfinished is what a file is called until it is whole.
+const unfinished = ".new-*"
+
 // writeFile replaces a file in one step.
 func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), unfinished)
 	if err != nil {
 		return err
 	}
@@ -168,7 +171,18 @@ func writeFile(path string, b []byte) error {
 	return err
 }
 
+// readRecords reads what an earlier engine remembered, and removes what one that was killed
+// had not finished.
 func readRecords(dir string) ([]*record, error) {
+	halves, err := filepath.Glob(filepath.Join(dir, unfinished))
+	if err != nil {
+		return nil, err
+	}
+	for _, half := range halves {
+		if err := os.Remove(half); err != nil {
+			return nil, err
+		}
+	}
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return nil, err
