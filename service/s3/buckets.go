@@ -94,6 +94,9 @@ func refuseCreate(in *s3.CreateBucketInput, region string) error {
 			return notImplemented(name)
 		}
 	}
+	if in.BucketNamespace != "" && in.BucketNamespace != types.BucketNamespaceGlobal {
+		return notImplemented("x-amz-bucket-namespace")
+	}
 	if aws.ToBool(in.ObjectLockEnabledForBucket) {
 		return notImplemented("x-amz-bucket-object-lock-enabled")
 	}

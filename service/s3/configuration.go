@@ -330,6 +330,9 @@ func (s *Service) GetBucketAccelerateConfiguration(ctx context.Context, in *s3.G
 	if _, err := s.unconfigured(ctx, in.Bucket, in.ExpectedBucketOwner, "s3:GetAccelerateConfiguration"); err != nil {
 		return nil, err
 	}
+	if in.RequestPayer != "" {
+		return nil, notImplemented("x-amz-request-payer")
+	}
 	return &s3.GetBucketAccelerateConfigurationOutput{}, nil
 }
 

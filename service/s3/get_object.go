@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type reading struct {
 	action         string // s3:GetObject; with a version, it is s3:GetObjectVersion
 	more           []string
 	condition      readCondition
-	customer       *string // an SSE-C key's algorithm
+	customer       *string // what the request says of an SSE-C key
 	anywhere       bool    // in whichever region the bucket is
 }
 
@@ -211,7 +212,7 @@ func (at *span) contentRange(o *object) *string {
 // GetObject reads an object, or a range of it, decrypted as the caller.
 func (s *Service) GetObject(ctx context.Context, in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
 	r := reading{
-		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: in.SSECustomerAlgorithm,
+		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: cmp.Or(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5),
 		condition: readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modified: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
 	}
 	if in.RequestPayer != "" {
@@ -290,7 +291,7 @@ func text(s string) *string {
 // HeadObject is GetObject without the content, and so without the key.
 func (s *Service) HeadObject(ctx context.Context, in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
 	r := reading{
-		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: in.SSECustomerAlgorithm,
+		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: cmp.Or(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5),
 		condition: readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modified: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
 	}
 	if in.RequestPayer != "" {
@@ -404,10 +405,13 @@ func (r *bodyReader) Close() error {
 // GetObjectAttributes tells of an object and its parts without its content.
 func (s *Service) GetObjectAttributes(ctx context.Context, in *s3.GetObjectAttributesInput) (*s3.GetObjectAttributesOutput, error) {
 	f, err := s.seek(ctx, reading{
-		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", more: []string{"s3:GetObjectAttributes"}, customer: in.SSECustomerAlgorithm,
+		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", more: []string{"s3:GetObjectAttributes"}, customer: cmp.Or(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5),
 	})
 	if err != nil {
 		return nil, err
+	}
+	if in.RequestPayer != "" {
+		return nil, notImplemented("x-amz-request-payer")
 	}
 	o := f.object
 	out := &s3.GetObjectAttributesOutput{LastModified: aws.Time(o.Modified), VersionId: f.bucket.named(o)}

@@ -501,3 +501,39 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Errorf("%d files are left", n)
 	}
 }
+
+// Nothing is accepted and then ignored.
+func TestWhatIsNotDoneIsRefused(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	ctx, c, bucket, key := t.Context(), client(sys.Config()), aws.String("refusals"), aws.String("k")
+	newBucket(t, c, *bucket)
+	put(t, c, *bucket, *key, "there")
+	write := func(in *s3.PutObjectInput) error {
+		in.Bucket, in.Key, in.Body = bucket, key, strings.NewReader("x")
+		return failure(c.PutObject(ctx, in))
+	}
+	for name, err := range map[string]error{
+		"NotImplemented storage class":     write(&s3.PutObjectInput{StorageClass: types.StorageClassGlacier}),
+		"NotImplemented redirect":          write(&s3.PutObjectInput{WebsiteRedirectLocation: aws.String("/x")}),
+		"NotImplemented lock":              write(&s3.PutObjectInput{ObjectLockLegalHoldStatus: types.ObjectLockLegalHoldStatusOn}),
+		"NotImplemented payer":             write(&s3.PutObjectInput{RequestPayer: types.RequestPayerRequester}),
+		"AccessControlListNotSupported":    write(&s3.PutObjectInput{ACL: types.ObjectCannedACLPublicRead}),
+		"AccessControlListNotSupported 2":  write(&s3.PutObjectInput{GrantRead: aws.String("id=1")}),
+		"InvalidArgument encryption":       write(&s3.PutObjectInput{ServerSideEncryption: "rot13"}),
+		"AccessDenied SSE-C":               write(&s3.PutObjectInput{SSECustomerAlgorithm: aws.String("AES256"), SSECustomerKey: aws.String(strings.Repeat("k", 32))}),
+		"NotImplemented ownership":         failure(c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("other"), ObjectOwnership: types.ObjectOwnershipObjectWriter})),
+		"NotImplemented namespace":         failure(c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("other"), BucketNamespace: types.BucketNamespaceAccountRegional})),
+		"InvalidBucketName":                failure(c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("192.168.1.1")})),
+		"NotImplemented attributes' payer": failure(c.GetObjectAttributes(ctx, &s3.GetObjectAttributesInput{Bucket: bucket, Key: key, ObjectAttributes: []types.ObjectAttributes{types.ObjectAttributesEtag}, RequestPayer: types.RequestPayerRequester})),
+		"NotImplemented operation":         failure(c.PutBucketRequestPayment(ctx, &s3.PutBucketRequestPaymentInput{Bucket: bucket, RequestPaymentConfiguration: &types.RequestPaymentConfiguration{Payer: types.PayerRequester}})),
+		"NotImplemented MFA":               failure(c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled, MFADelete: types.MFADeleteEnabled}})),
+	} {
+		if want, _, _ := strings.Cut(name, " "); code(err) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := get(ctx, c, *bucket, *key); err != nil || got != "there" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
