@@ -163,10 +163,15 @@ func clipped(s string, size int) string {
 	return s
 }
 
-// maxBody is how long the body may be: what service it is for, its header says.
+// maxBody is how long the body may be: what service it is for, its header says where it is
+// not known yet.
 func (e *exchange) maxBody() int64 {
-	prefix, _, _ := strings.Cut(e.r.Header.Get("X-Amz-Target"), ".")
-	if s := e.g.byTarget[prefix]; s != nil && s.maxBody > 0 {
+	s := e.service
+	if s == nil {
+		prefix, _, _ := strings.Cut(e.r.Header.Get("X-Amz-Target"), ".")
+		s = e.g.byTarget[prefix]
+	}
+	if s != nil && s.maxBody > 0 {
 		return s.maxBody
 	}
 	return e.g.cfg.MaxBody

@@ -221,11 +221,8 @@ func (e *exchange) callREST(ctx context.Context, op *operation, t restxml.Target
 	}
 	var body []byte
 	if !op.rest.Streams() {
-		if op.rest.HasBody() && !content.known() && e.r.ContentLength != 0 && len(e.r.TransferEncoding) == 0 {
-			return nil, missingLength
-		}
 		var err error
-		if body, err = content.whole(e.maxRESTBody()); err != nil {
+		if body, err = content.whole(e.maxBody()); err != nil {
 			return nil, err
 		}
 		if err := verifyDigests(e.r.Header, content, body, checked[op.name]); err != nil {
@@ -246,13 +243,6 @@ func (e *exchange) callREST(ctx context.Context, op *operation, t restxml.Target
 }
 
 var missingLength = &restFailure{"MissingContentLength", "You must provide the Content-Length HTTP header.", http.StatusLengthRequired, nil}
-
-func (e *exchange) maxRESTBody() int64 {
-	if e.service.maxBody > 0 {
-		return e.service.maxBody
-	}
-	return e.g.cfg.MaxBody
-}
 
 // verifyDigests compares a whole body with what the client says of it.
 func verifyDigests(h http.Header, content *content, body []byte, required bool) error {

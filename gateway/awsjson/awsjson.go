@@ -94,7 +94,7 @@ func (c Codec) appendDetails(b []byte, v reflect.Value) ([]byte, error) {
 	for i := range t.Fields {
 		f := &t.Fields[i]
 		member := v.Field(f.Index)
-		if f.Name == "Message" || absent(f.Type, member) {
+		if f.Name == "Message" || f.Type.Absent(member) {
 			continue
 		}
 		b = append(b, ',')

@@ -20,21 +20,6 @@ type encoder struct {
 	err   error // the first
 }
 
-// absent reports whether a member is left out: nil, and the empty enumeration. Other
-// strings that the SDK holds by value are enumerations all.
-func absent(t *shape.Type, v reflect.Value) bool {
-	if t.Ptr {
-		return v.IsNil()
-	}
-	switch t.Kind {
-	case shape.List, shape.Map, shape.Blob, shape.Union, shape.Document:
-		return v.IsNil()
-	case shape.String:
-		return v.Len() == 0
-	}
-	return false
-}
-
 func (e *encoder) value(b []byte, t *shape.Type, v reflect.Value) []byte {
 	if t.Ptr {
 		if v.IsNil() {
@@ -102,7 +87,7 @@ func (e *encoder) structure(b []byte, t *shape.Type, v reflect.Value) []byte {
 	for i := range t.Fields {
 		f := &t.Fields[i]
 		member := v.Field(f.Index)
-		if absent(f.Type, member) {
+		if f.Type.Absent(member) {
 			continue
 		}
 		if !first {

@@ -79,7 +79,7 @@ func appendValue(b []byte, t *shape.Type, v reflect.Value) ([]byte, error) {
 		for i := range t.Fields {
 			f := &t.Fields[i]
 			member := v.Field(f.Index)
-			if absent(f.Type, member) {
+			if f.Type.Absent(member) {
 				continue
 			}
 			if b, err = appendElement(b, f.Name, f.Type, member); err != nil {
@@ -157,21 +157,6 @@ func scalar(t *shape.Type, v reflect.Value) string {
 	default:
 		return base64.StdEncoding.EncodeToString(v.Bytes())
 	}
-}
-
-// absent reports whether a member is left out: nil, and the empty enumeration. An empty
-// list that is not nil is an empty element.
-func absent(t *shape.Type, v reflect.Value) bool {
-	if t.Ptr {
-		return v.IsNil()
-	}
-	switch t.Kind {
-	case shape.List, shape.Map, shape.Blob, shape.Union, shape.Document:
-		return v.IsNil()
-	case shape.String:
-		return v.Len() == 0
-	}
-	return false
 }
 
 // AppendText writes character data of XML. What XML cannot say becomes U+FFFD.

@@ -32,7 +32,7 @@ func appendParameters(b []byte, name string, t *shape.Type, v reflect.Value) ([]
 	case shape.Struct:
 		for i := range t.Fields {
 			f := &t.Fields[i]
-			if member := v.Field(f.Index); !absent(f.Type, member) {
+			if member := v.Field(f.Index); !f.Type.Absent(member) {
 				if b, err = appendParameters(b, dotted(name, f.Name), f.Type, member); err != nil {
 					return b, err
 				}

@@ -33,11 +33,6 @@ func (c *Codec) Streams() bool {
 	return c.in != nil && c.in.payload != nil && c.in.payload.field.Type.Kind == shape.Stream
 }
 
-// HasBody reports whether the operation reads a body at all.
-func (c *Codec) HasBody() bool {
-	return c.in != nil && (c.in.payload != nil || len(c.in.element.fields) > 0)
-}
-
 // Decode fills in, a pointer to the operation's input. The body is the whole of it, or,
 // when the operation streams, what its content is read from.
 func (c *Codec) Decode(in any, r *http.Request, t Target, query url.Values, body []byte, content io.ReadCloser) error {

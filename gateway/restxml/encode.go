@@ -66,7 +66,7 @@ func (c *Codec) Encode(b []byte, out any, h http.Header) (Answer, error) {
 const header = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 
 func (m *member) encodeBound(v reflect.Value, h http.Header) {
-	if absent(m.field.Type, v) {
+	if m.field.Type.Absent(v) {
 		return
 	}
 	switch m.binding.Location {
@@ -114,7 +114,7 @@ func (e *element) appendMembers(b []byte, v reflect.Value) ([]byte, error) {
 	for i := range e.fields {
 		f := &e.fields[i]
 		member := v.Field(f.field.Index)
-		if f.binding.XMLAttribute || absent(f.field.Type, member) {
+		if f.binding.XMLAttribute || f.field.Type.Absent(member) {
 			continue
 		}
 		if f.element.typ.Kind == shape.List && f.element.flat {
@@ -187,20 +187,6 @@ func scalar(t *shape.Type, v reflect.Value, format string) string {
 		return v.String()
 	}
 	return fmt.Sprint(v.Interface())
-}
-
-// absent reports whether a member is left out.
-func absent(t *shape.Type, v reflect.Value) bool {
-	if t.Ptr {
-		return v.IsNil()
-	}
-	switch t.Kind {
-	case shape.List, shape.Map, shape.Blob, shape.Union, shape.Stream:
-		return v.IsNil()
-	case shape.String:
-		return v.Len() == 0
-	}
-	return false
 }
 
 // AppendError writes the body of an error. Elements are what stands between message and

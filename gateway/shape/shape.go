@@ -72,6 +72,22 @@ func (t *Type) Field(name []byte) (int, bool) {
 	return i, ok
 }
 
+// Absent reports whether a member of this type is left out on the wire: nil, and the empty
+// enumeration. Other strings that the SDK holds by value are enumerations all. An empty
+// list that is not nil is there.
+func (t *Type) Absent(v reflect.Value) bool {
+	if t.Ptr {
+		return v.IsNil()
+	}
+	switch t.Kind {
+	case List, Map, Blob, Union, Document, Stream:
+		return v.IsNil()
+	case String:
+		return v.Len() == 0
+	}
+	return false
+}
+
 // Variant finds the variant of a union that v, not nil, holds, and its value.
 func (t *Type) Variant(v reflect.Value) (*Field, reflect.Value, bool) {
 	v = v.Elem()

@@ -16,7 +16,7 @@ import (
 // maxPut is the longest body that one request brings.
 const maxPut = 5 << 30
 
-// pieces carry bodies from the network to the cipher.
+// pieceBuffers carry bodies from the network to the cipher.
 var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // take writes a body, sealed, and returns its blob's name: it is on disk, and a pending
@@ -34,7 +34,8 @@ func (s *Service) take(ctx context.Context, content io.Reader, size int64, keys 
 	if err != nil {
 		return "", s.giveUp(ctx, name, err)
 	}
-	written, err := s.copy(ctx, blob, name, content, keys, d)
+	sign := &lifeSign{s, name, s.now()}
+	written, err := s.copy(ctx, blob, sign, content, keys, d)
 	if err == nil && size >= 0 && written != size {
 		err = bad("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
 	}
@@ -45,15 +46,32 @@ func (s *Service) take(ctx context.Context, content io.Reader, size int64, keys 
 		_ = blob.Abort() // what is left of it giveUp deletes
 		return "", s.giveUp(ctx, name, err)
 	}
-	if err := s.closed(ctx, blob, name); err != nil {
+	if err := sign.closed(ctx, blob); err != nil {
 		return "", s.giveUp(ctx, name, err)
 	}
 	return name, nil
 }
 
-// closed closes a blob, which may take long where it is another's, and gives signs of life.
-func (s *Service) closed(ctx context.Context, blob Blob, name string) error {
-	if err := s.renew(ctx, name); err != nil {
+// lifeSign keeps a pending body from being swept away.
+type lifeSign struct {
+	s    *Service
+	name string
+	last time.Time
+}
+
+// due gives a sign when the last one is old.
+func (l *lifeSign) due(ctx context.Context) error {
+	now := l.s.now()
+	if now.Sub(l.last) <= pendingLife/4 {
+		return nil
+	}
+	l.last = now
+	return l.s.renew(ctx, l.name)
+}
+
+// closed closes a blob, which may take long where it is another's, and gives signs meanwhile.
+func (l *lifeSign) closed(ctx context.Context, blob Blob) error {
+	if err := l.due(ctx); err != nil {
 		_ = blob.Abort()
 		return err
 	}
@@ -66,29 +84,25 @@ func (s *Service) closed(ctx context.Context, blob Blob, name string) error {
 		case err := <-done:
 			return err
 		case <-ticker.C:
-			if err := s.renew(ctx, name); err != nil {
-				s.log.Error("a sign of life of a body", "err", err) // the commit finds out
+			if err := l.s.renew(ctx, l.name); err != nil {
+				l.s.log.Error("a sign of life of a body", "err", err) // the commit finds out
 			}
 		}
 	}
 }
 
-func (s *Service) copy(ctx context.Context, blob Blob, name string, content io.Reader, keys []*xaes.Key, d *digests) (written int64, err error) {
+func (s *Service) copy(ctx context.Context, blob Blob, sign *lifeSign, content io.Reader, keys []*xaes.Key, d *digests) (written int64, err error) {
 	buffer := pieceBuffers.Get().(*[]byte)
 	defer func() { clear(*buffer); pieceBuffers.Put(buffer) }()
-	w := body.NewWriter(blob, keys, name)
+	w := body.NewWriter(blob, keys, sign.name)
 	defer w.Release()
-	sign := s.now()
 	for {
 		n := 0
 		var err error
 		for n < len(*buffer) && err == nil {
 			// A slow client may take a minute for each of many reads.
-			if now := s.now(); now.Sub(sign) > pendingLife/4 {
-				sign = now
-				if err := s.renew(ctx, name); err != nil {
-					return written, err
-				}
+			if err := sign.due(ctx); err != nil {
+				return written, err
 			}
 			var more int
 			more, err = content.Read((*buffer)[n:])
