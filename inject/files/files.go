@@ -10,6 +10,7 @@
 package files
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,6 +29,7 @@ type Set struct {
 	Log    *slog.Logger // names, ARNs and versions
 
 	written map[string]written // by name
+	changed bool               // Write put another content in a file's place
 }
 
 // written is what is known of a file that was.
@@ -68,7 +70,25 @@ func (s *Set) Write(ctx context.Context) error {
 	if len(failed) > 0 {
 		return errors.Join(failed...)
 	}
+	if s.changed, err = s.other(ready); err != nil {
+		return err
+	}
 	return s.put(ready)
+}
+
+// other reports whether a file is there already and has another content: it may be in use.
+func (s *Set) other(ready []rendered) (bool, error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return false, fmt.Errorf("the directory for the files: %w", err)
+	}
+	defer root.Close()
+	for _, r := range ready {
+		if was, err := root.ReadFile(r.Name); err == nil && !bytes.Equal(was, r.bytes) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // A rendered file is one that has only to be written.

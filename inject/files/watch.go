@@ -10,9 +10,13 @@ import (
 )
 
 // Watch looks every interval, give or take a tenth, whether what Write wrote has changed at its
-// source, writes it again, and then tells changed. What goes wrong it logs, keeps the files and goes
-// on. It returns when ctx ends.
+// source, writes it again, and then tells changed: first of all when Write itself found files of
+// another content, such as those of a sidecar before this one, whose readers are there already. What
+// goes wrong it logs, keeps the files and goes on. It returns when ctx ends.
 func (s *Set) Watch(ctx context.Context, interval time.Duration, changed func()) {
+	if s.changed {
+		changed()
+	}
 	for {
 		wait := interval - interval/10 + rand.N(interval/5+1)
 		select {

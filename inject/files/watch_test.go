@@ -143,6 +143,38 @@ func TestWatchWithoutDescribe(t *testing.T) {
 	s.has(filepath.Join(dir, "secret"), rotated)
 }
 
+// Between one sidecar's files and the first look of another that watches them, a secret may change:
+// whoever has read the first files is told of it as of any change.
+func TestWatchTellsOfWhatWriteChanged(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	dir := t.TempDir()
+	file := files.File{ValueFrom: s.arn + ":password::", Name: "secret"}
+	told := func() (times int) {
+		t.Helper()
+		set := s.set(dir, file)
+		if err := set.Write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		set.Watch(ctx, time.Hour, func() { times++ })
+		return times
+	}
+	if n := told(); n != 0 {
+		t.Errorf("it told %d times of files that were not there before", n)
+	}
+	if n := told(); n != 0 {
+		t.Errorf("it told %d times of files that are as they were", n)
+	}
+	rotated := s.Canary()
+	s.rotate(rotated)
+	if n := told(); n != 1 {
+		t.Errorf("it told %d times of another content, want once", n)
+	}
+	s.has(filepath.Join(dir, "secret"), rotated)
+}
+
 func TestSignal(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]unix.Signal{"HUP": unix.SIGHUP, "sigusr1": unix.SIGUSR1, "15": unix.SIGTERM} {
