@@ -12,12 +12,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 const (
@@ -215,7 +216,7 @@ type partial struct {
 	text  string
 }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$`)
+var validName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$`)
 
 // Open makes a stream. The name is the container's for good: opened again after a
 // restart, it goes on with what Docker has kept. It fails if the options are

@@ -8,10 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Config says where and what to serve.
@@ -89,7 +90,7 @@ func install(from, to string) error {
 	return os.Rename(out.Name(), to)
 }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$`)
+var validName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$`)
 
 // Open serves payload to a container yet to be named by Bind. The name is the endpoint's for
 // good: after a restart the same name serves the same directory.

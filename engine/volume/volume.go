@@ -21,13 +21,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Manager makes the volumes of tasks beneath directories of its own.
@@ -70,7 +71,7 @@ func realPath(path string) (string, error) {
 }
 
 // A dot comes first in names that no task definition can have.
-var safe = regexp.MustCompile(`^\.?[A-Za-z0-9_-]{1,255}$`)
+var safe = lazyregexp.New(`^\.?[A-Za-z0-9_-]{1,255}$`)
 
 // Options are a volume's own wishes.
 type Options struct {

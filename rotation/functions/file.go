@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Definition is one function: exactly one of Builtin, URL, Command and Image, and what it needs.
@@ -41,9 +43,9 @@ const (
 )
 
 var (
-	lambdaARN = regexp.MustCompile(`^arn:aws:lambda:[a-z]{2}(-[a-z]+)+-[0-9]+:([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
-	roleARN   = regexp.MustCompile(`^arn:aws:iam::([0-9]{12}):role/([!-~]{1,510}/)?[a-zA-Z0-9+=,.@_-]{1,64}$`)
-	imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}$`)
+	lambdaARN = lazyregexp.New(`^arn:aws:lambda:[a-z]{2}(-[a-z]+)+-[0-9]+:([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
+	roleARN   = lazyregexp.New(`^arn:aws:iam::([0-9]{12}):role/([!-~]{1,510}/)?[a-zA-Z0-9+=,.@_-]{1,64}$`)
+	imageName = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}$`)
 	variable  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 

@@ -2,7 +2,6 @@ package ecs
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -18,8 +18,8 @@ import (
 const maxAttributes = 10
 
 var (
-	attributeName  = regexp.MustCompile(`^[A-Za-z0-9_./\\-]{1,128}$`)
-	attributeValue = regexp.MustCompile(`^[A-Za-z0-9_.@:/\\-]([A-Za-z0-9_.@:/\\ -]{0,126}[A-Za-z0-9_.@:/\\-])?$`)
+	attributeName  = lazyregexp.New(`^[A-Za-z0-9_./\\-]{1,128}$`)
+	attributeValue = lazyregexp.New(`^[A-Za-z0-9_.@:/\\-]([A-Za-z0-9_.@:/\\ -]{0,126}[A-Za-z0-9_.@:/\\-])?$`)
 )
 
 func validateAttribute(a *types.Attribute, value bool) error {

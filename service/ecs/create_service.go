@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,10 +15,11 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
-var serviceTokenPattern = regexp.MustCompile(`^[!-~]{1,36}$`)
+var serviceTokenPattern = lazyregexp.New(`^[!-~]{1,36}$`)
 
 // CreateService makes a service and its first deployment. Asked for again with the same
 // parameters, it answers the one there is; so a client token adds nothing to the name.

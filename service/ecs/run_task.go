@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/service/ecs/taskdef"
 	"github.com/malote/malote/store"
 )
@@ -61,8 +61,8 @@ type request struct {
 }
 
 var (
-	startedByPattern = regexp.MustCompile(`^[A-Za-z0-9_/.:@+=-]{0,128}$`)
-	tokenPattern     = regexp.MustCompile(`^[!-~]{1,64}$`)
+	startedByPattern = lazyregexp.New(`^[A-Za-z0-9_/.:@+=-]{0,128}$`)
+	tokenPattern     = lazyregexp.New(`^[!-~]{1,64}$`)
 )
 
 // RunTask places up to ten tasks and answers those that found a place.

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -101,7 +101,7 @@ func splitARN(s string) (scope, string, bool) {
 	return scope{account: p[4], region: p[3]}, p[5], true
 }
 
-var clusterPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+var clusterPattern = lazyregexp.New(`^[A-Za-z0-9_-]{1,255}$`)
 
 // clusterName is the name of the cluster that a request means by its name, its ARN or
 // nothing. A cluster of another account or region is not found here.
@@ -127,7 +127,7 @@ func (sc scope) clusterName(ref *string) (string, error) {
 	return name, nil
 }
 
-var idPattern = regexp.MustCompile(`^[0-9a-fA-F-]{1,36}$`)
+var idPattern = lazyregexp.New(`^[0-9a-fA-F-]{1,36}$`)
 
 // member is the id that ref means, alone or as the ARN of a kind ("task",
 // "container-instance") in cluster; "" when it cannot be of that cluster.

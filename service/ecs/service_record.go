@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -124,7 +124,7 @@ func (sc scope) serviceDeploymentARN(cluster, name, id string) string {
 	return sc.arn("service-deployment/" + cluster + "/" + name + "/" + id)
 }
 
-var servicePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+var servicePattern = lazyregexp.New(`^[A-Za-z0-9_-]{1,255}$`)
 
 // serviceName is the name that a request means by a name or an ARN; "" when it cannot be
 // of that cluster.

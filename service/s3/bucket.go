@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/policy"
 	"github.com/malote/malote/service/attached"
 	"github.com/malote/malote/store"
@@ -77,7 +77,7 @@ func newID() string {
 	return hex.EncodeToString(b)
 }
 
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var bucketName = lazyregexp.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 // checkBucketName refuses names that AWS refuses.
 //

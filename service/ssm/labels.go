@@ -2,16 +2,17 @@ package ssm
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 const maxLabels = 10 // on a version
 
 // A label is letters, digits, periods, hyphens and underscores, and does not begin with a
 // digit.
-var labelPattern = regexp.MustCompile(`^[a-zA-Z_.-][a-zA-Z0-9_.-]{0,99}$`)
+var labelPattern = lazyregexp.New(`^[a-zA-Z_.-][a-zA-Z0-9_.-]{0,99}$`)
 
 func validLabel(label string) bool {
 	return labelPattern.MatchString(label) && !hasPrefix(label, "aws") && !hasPrefix(label, "ssm")

@@ -13,12 +13,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/internal/firelens"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/internal/ourlabels"
 	"github.com/malote/malote/internal/s3file"
 )
 
 var (
 	imagePattern = regexp.MustCompile(`^[A-Za-z0-9_\-:./#@+]+$`)
+	portName     = lazyregexp.New(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
 	rangePattern = regexp.MustCompile(`^([0-9]{1,5})-([0-9]{1,5})$`)
 )
 
@@ -196,7 +198,7 @@ func validatePorts(in *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefini
 				}
 			}
 		}
-		if p.Name != nil && !regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`).MatchString(*p.Name) {
+		if p.Name != nil && !portName.MatchString(*p.Name) {
 			return invalid("Invalid 'name' in the port mappings of container '%s'. Use up to 64 lowercase letters, numbers, underscores and hyphens, and no hyphen first.", name)
 		}
 		if p.AppProtocol != "" && p.Name == nil {

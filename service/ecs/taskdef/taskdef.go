@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 	maxSize       = 65536
 )
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+var namePattern = lazyregexp.New(`^[A-Za-z0-9_-]{1,255}$`)
 
 // invalid is a definition that ECS refuses.
 func invalid(format string, args ...any) error {

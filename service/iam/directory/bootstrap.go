@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -27,7 +27,7 @@ type Bootstrapped struct {
 	SecretAccessKey string
 }
 
-var accessKeyIDs = regexp.MustCompile(`^\w{16,128}$`)
+var accessKeyIDs = lazyregexp.New(`^\w{16,128}$`)
 
 func (c BootstrapConfig) check() error {
 	if !isAccount(c.Account) {
