@@ -14,6 +14,7 @@ import (
 type condition struct {
 	operator   string // as written: "ForAnyValue:StringLikeIfExists"
 	key        string // lower case
+	name       string // the key as written
 	test       test
 	negated    bool
 	ifExists   bool

@@ -23,8 +23,8 @@ const (
 	msgAllowNotPrincipal = "Allow with NotPrincipal is not allowed."
 )
 
-// SyntaxError says why a document was refused. Error returns AWS's words alone, which go
-// to the wire; they seldom say where, so the rest does.
+// SyntaxError says why a document was refused. Error returns AWS's words alone; they seldom
+// say where, so the rest does.
 type SyntaxError struct {
 	Line, Column int    // from 1; Column counts characters
 	Element      string // "Statement[1].Condition.StringEquals", or "" for the whole
@@ -47,6 +47,18 @@ func (e *SyntaxError) Explain() string {
 		b.WriteString(e.Detail)
 	}
 	return b.String()
+}
+
+// Located is AWS's words with the place, the element and what is wrong with it behind them.
+func (e *SyntaxError) Located() string {
+	element, detail := "", e.Detail
+	if e.Element != "" {
+		element = ", " + e.Element
+	}
+	if detail != "" {
+		detail = ": " + detail
+	}
+	return fmt.Sprintf("%s (line %d, column %d%s%s)", e.Msg, e.Line, e.Column, element, detail)
 }
 
 func syntaxError(text string, pos int, element, msg, detail string) *SyntaxError {

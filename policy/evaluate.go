@@ -19,11 +19,7 @@ import "strings"
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 func Evaluate(r *Request, s *Set) Decision {
-	q := question{r: r}
-	q.service, q.name, _ = strings.Cut(r.Action, ":")
-	q.service = strings.ToLower(q.service) // no copy: services write it so
-	q.arn, q.isARN = splitARN(r.Resource)
-
+	q := newQuestion(r)
 	d := Decision{Action: r.Action}
 	who := &r.Principal
 	// A service or a stranger has no policies of its own, and root neither policies nor limits.
@@ -146,6 +142,14 @@ type question struct {
 	name    string
 	arn     arn
 	isARN   bool
+}
+
+func newQuestion(r *Request) question {
+	q := question{r: r}
+	q.service, q.name, _ = strings.Cut(r.Action, ":")
+	q.service = strings.ToLower(q.service) // no copy: services write it so
+	q.arn, q.isARN = splitARN(r.Resource)
+	return q
 }
 
 // values returns the values of a condition key, none when it is absent.

@@ -346,7 +346,8 @@ func (p *parser) conditions(n *node, element string) []condition {
 		}
 		for j := range keys.keys {
 			c := template
-			c.key = strings.ToLower(keys.keys[j].text)
+			c.name = keys.keys[j].text
+			c.key = strings.ToLower(c.name)
 			at := at + "." + keys.keys[j].text
 			if vendor, rest, found := strings.Cut(c.key, ":"); !found || vendor == "" || rest == "" {
 				p.fail(&keys.keys[j], at, msgVendor, "%q is not service:key", keys.keys[j].text)

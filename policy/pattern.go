@@ -33,6 +33,7 @@ const (
 type piece struct {
 	text       string // of a variable: its default
 	key        string // lower case
+	name       string // the key as written
 	hasDefault bool
 }
 
@@ -91,7 +92,8 @@ func variable(text string) (p piece, after, wrong string) {
 	if end < 0 {
 		return p, "", "a policy variable is not closed"
 	}
-	p.key = strings.ToLower(strings.TrimSpace(text[:end]))
+	p.name = strings.TrimSpace(text[:end])
+	p.key = strings.ToLower(p.name)
 	if p.key == "" || strings.ContainsAny(p.key, "${'") {
 		return p, "", "malformed policy variable"
 	}
