@@ -16,9 +16,13 @@
 //	iam/A/account                      Account
 //	iam/A/user/N, role/N, group/N      User, Role, Group; N is the name in lower case
 //	iam/A/policy/N                     Policy, a customer managed policy with its versions
+//	iam/A/instance-profile/N           InstanceProfile
 //	iam/A/attached/ARN#KIND/N          empty: the policy is attached to that user, role or group
 //	iam/A/bounds/ARN#KIND/N            empty: the policy is the boundary of that user or role
 //	iam/A/member/G/N                   empty: user N is in group G
+//	iam/A/in-profile/R/N               empty: role R is in instance profile N
+//	iam/A/deletion/TASK                Deletion of a service-linked role, kept for a month
+//	iam/alias/ALIAS                    Ref without a name: the account that has the alias
 //	iam/id/ID                          Ref: AIDA…, AROA…, AGPA… to the record
 //	iam/accesskey/AKIA…                AccessKey
 //	iam/tokenkey                       the key that session tokens are sealed under

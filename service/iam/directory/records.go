@@ -12,6 +12,9 @@ const (
 	KindUser  Kind = "user"
 	KindRole  Kind = "role"
 	KindGroup Kind = "group"
+
+	// No policy is attached to an instance profile.
+	KindInstanceProfile Kind = "instance-profile"
 )
 
 // Account is one account with its root user.
@@ -19,9 +22,10 @@ type Account struct {
 	ID         string
 	Created    time.Time
 	AccessKeys []string `json:",omitempty"` // the root user's
+	Alias      string   `json:",omitempty"` // no other account has the same
 }
 
-// Tag is one tag. Keys are unique without regard to case.
+// Tag is one tag. Keys of users and roles are unique without regard to case.
 type Tag struct{ Key, Value string }
 
 // Inline is a policy that is part of its entity. Document is byte for byte what was put.
@@ -54,10 +58,23 @@ type Role struct {
 	Description string `json:",omitempty"`
 	MaxSession  int32  // seconds
 	Trust       Trust
+	Linked      string `json:",omitempty"` // of a service-linked role: the service, whose it is to change
 }
 
 // Group is an IAM group. Who is in it is written in the users.
 type Group struct{ Entity }
+
+// InstanceProfile holds the role that an EC2 instance would have, if there is one.
+type InstanceProfile struct {
+	Entity        // without policies
+	Role   string `json:",omitempty"` // name in lower case
+}
+
+// Deletion is the task of deleting a service-linked role, which was done when it began.
+type Deletion struct {
+	Role string // ARN
+	Time time.Time
+}
 
 // Trust is a role's trust policy. IDs remembers what the user and role ARNs in it meant
 // when it was saved: a principal that is deleted and made anew is another one.
@@ -112,9 +129,12 @@ type Used struct {
 	Service string
 }
 
-func (u *User) ARN() string   { return u.arn(KindUser) }
-func (r *Role) ARN() string   { return r.arn(KindRole) }
-func (g *Group) ARN() string  { return g.arn(KindGroup) }
+func (u *User) ARN() string  { return u.arn(KindUser) }
+func (r *Role) ARN() string  { return r.arn(KindRole) }
+func (g *Group) ARN() string { return g.arn(KindGroup) }
+
+func (p *InstanceProfile) ARN() string { return p.arn(KindInstanceProfile) }
+
 func (p *Policy) ARN() string { return "arn:aws:iam::" + p.Account + ":policy" + p.Path + p.Name }
 
 func (e *Entity) arn(k Kind) string {

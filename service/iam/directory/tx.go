@@ -23,6 +23,8 @@ type tables struct {
 	roles    *store.Table[Role]
 	groups   *store.Table[Group]
 	policies *store.Table[Policy]
+	profiles *store.Table[InstanceProfile]
+	deleted  *store.Table[Deletion]
 	refs     *store.Table[Ref]
 	keys     *store.Table[AccessKey]
 	used     *store.Table[Used]
@@ -36,6 +38,8 @@ func newTables() tables {
 		roles:    store.NewTable[Role]("role"),
 		groups:   store.NewTable[Group]("group"),
 		policies: store.NewTable[Policy]("managed policy"),
+		profiles: store.NewTable[InstanceProfile]("instance profile"),
+		deleted:  store.NewTable[Deletion]("deletion of a service-linked role"),
 		refs:     store.NewTable[Ref]("entity id"),
 		keys:     store.NewTable[AccessKey]("access key"),
 		used:     store.NewTable[Used]("time of last use"),
