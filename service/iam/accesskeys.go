@@ -233,7 +233,7 @@ func (s *Service) GetAccessKeyLastUsed(ctx context.Context, in *iam.GetAccessKey
 		return nil, err
 	}
 	if !found {
-		return nil, noSuchEntity("The Access Key with id %s cannot be found.", *in.AccessKeyId)
+		return nil, unknownKey(caller.From(ctx).Principal.ARN, *in.AccessKeyId)
 	}
 	used, err := s.dir.LastUsed(ctx, *in.AccessKeyId)
 	if err != nil {

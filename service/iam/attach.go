@@ -16,12 +16,9 @@ import (
 )
 
 // attachable finds a managed policy that an entity of this account may have. absent is
-// the message when there is none, with %s for its ARN.
+// the message when there is none, with %s for its ARN. That arn is one of a policy was seen to.
 func attachable(tx *directory.Tx, account, arn, absent string) error {
-	owner, kind, path, _, ok := directory.ParseARN(arn)
-	if !ok || kind != "policy" {
-		return errARN()
-	}
+	owner, _, path, _, _ := directory.ParseARN(arn)
 	if owner != account && owner != directory.AWS {
 		return noSuchEntity(absent, arn)
 	}
@@ -36,10 +33,21 @@ func attachable(tx *directory.Tx, account, arn, absent string) error {
 	return nil
 }
 
+func isPolicyARN(arn string) bool {
+	_, kind, _, _, ok := directory.ParseARN(arn)
+	return ok && kind == "policy"
+}
+
 // attach, detach and listAttached do the work for users, roles and groups.
 func (s *Service) attach(ctx context.Context, action string, kind directory.Kind, name, arn, quota string) error {
 	access := &authz.Access{Action: action, Conditions: map[string][]string{policyCondition: {arn}}}
 	return s.change(ctx, kind, name, access, func(tx *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
+		if !isPolicyARN(arn) {
+			return validationError("ARN %s is not valid.", arn)
+		}
 		if err := attachable(tx, sub.Account, arn, "Policy %s does not exist or is not attachable."); err != nil {
 			return err
 		}
@@ -57,8 +65,11 @@ func (s *Service) attach(ctx context.Context, action string, kind directory.Kind
 func (s *Service) detach(ctx context.Context, action string, kind directory.Kind, name, arn string) error {
 	access := &authz.Access{Action: action, Conditions: map[string][]string{policyCondition: {arn}}}
 	return s.change(ctx, kind, name, access, func(_ *directory.Tx, sub *subject) error {
-		if _, kind, _, _, ok := directory.ParseARN(arn); !ok || kind != "policy" {
-			return errARN()
+		if err := modifiable(sub); err != nil {
+			return err
+		}
+		if !isPolicyARN(arn) {
+			return validationError("ARN %s is not valid.", arn)
 		}
 		i := slices.Index(sub.Attached, arn)
 		if i < 0 {
@@ -81,13 +92,15 @@ func (s *Service) listAttached(ctx context.Context, action string, kind director
 		})
 		arns, marker, err := pageOf(under, maxItems, identity)
 		next = marker
-		list = convert(arns, func(arn string) types.AttachedPolicy {
-			_, _, _, name, _ := directory.ParseARN(arn)
-			return types.AttachedPolicy{PolicyArn: aws.String(arn), PolicyName: aws.String(name)}
-		})
+		list = convert(arns, sdkAttached)
 		return err
 	})
 	return list, next, err
+}
+
+func sdkAttached(arn string) types.AttachedPolicy {
+	_, _, _, name, _ := directory.ParseARN(arn)
+	return types.AttachedPolicy{PolicyArn: aws.String(arn), PolicyName: aws.String(name)}
 }
 
 func (s *Service) AttachUserPolicy(ctx context.Context, in *iam.AttachUserPolicyInput) (*iam.AttachUserPolicyOutput, error) {

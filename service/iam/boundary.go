@@ -16,6 +16,9 @@ func checkBoundary(tx *directory.Tx, account string, arn *string) error {
 	if arn == nil {
 		return nil
 	}
+	if !isPolicyARN(*arn) {
+		return invalidInput("ARN %s is not valid.", *arn)
+	}
 	return attachable(tx, account, *arn, "Scope ARN: %s does not exist or is not attachable.")
 }
 
@@ -30,6 +33,9 @@ func sdkBoundary(arn string) *types.AttachedPermissionsBoundary {
 func (s *Service) putBoundary(ctx context.Context, action string, kind directory.Kind, name string, arn *string) error {
 	access := &authz.Access{Action: action, Conditions: map[string][]string{boundaryCondition: {*arn}}}
 	return s.change(ctx, kind, name, access, func(tx *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		if err := checkBoundary(tx, sub.Account, arn); err != nil {
 			return err
 		}
@@ -40,6 +46,9 @@ func (s *Service) putBoundary(ctx context.Context, action string, kind directory
 
 func (s *Service) deleteBoundary(ctx context.Context, action string, kind directory.Kind, name string) error {
 	return s.change(ctx, kind, name, &authz.Access{Action: action}, func(_ *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		if sub.Boundary == "" {
 			return noSuchEntity("The %s with name %s does not have a permissions boundary.", kind, sub.Name)
 		}

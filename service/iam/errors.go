@@ -42,12 +42,24 @@ func limitExceeded(format string, args ...any) error {
 	return &types.LimitExceededException{Message: aws.String(fmt.Sprintf(format, args...))}
 }
 
+func unmodifiable(format string, args ...any) error {
+	return &types.UnmodifiableEntityException{Message: aws.String(fmt.Sprintf(format, args...))}
+}
+
 func invalidInput(format string, args ...any) error {
 	return &types.InvalidInputException{Message: aws.String(fmt.Sprintf(format, args...))}
 }
 
 func validationError(format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: "ValidationError", Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}
+
+// unknownKey is how IAM refuses to answer about a key that there is not, to whoever asks.
+func unknownKey(arn, id string) error {
+	return &smithy.GenericAPIError{
+		Code: "AccessDenied", Fault: smithy.FaultClient,
+		Message: fmt.Sprintf("User: %s is not authorized to perform iam:GetAccessKeyLastUsed on resource: access key %s", arn, id),
+	}
 }
 
 // errARN has two spaces, as AWS's.
@@ -61,7 +73,7 @@ func malformed(err error) error {
 	var message string
 	switch {
 	case errors.As(err, &syntax):
-		message = syntax.Msg
+		message = syntax.Located()
 	case errors.As(err, &principal):
 		message = fmt.Sprintf("Invalid principal in policy: %q:%q", "AWS", principal.Principal)
 	default:

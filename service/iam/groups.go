@@ -179,15 +179,24 @@ func (s *Service) AddUserToGroup(ctx context.Context, in *iam.AddUserToGroupInpu
 	return &iam.AddUserToGroupOutput{}, nil
 }
 
+// RemoveUserFromGroup says of a user and a group of which neither is there that the user is
+// not. A user who is not in the group stays out.
 func (s *Service) RemoveUserFromGroup(ctx context.Context, in *iam.RemoveUserFromGroupInput) (*iam.RemoveUserFromGroupOutput, error) {
-	err := s.change(ctx, directory.KindGroup, *in.GroupName, &authz.Access{Action: "iam:RemoveUserFromGroup"}, func(tx *directory.Tx, sub *subject) error {
+	there := func() error {
+		return s.dir.View(ctx, func(tx *directory.Tx) error {
+			_, err := find(tx, account(ctx), directory.KindUser, *in.UserName)
+			return err
+		})
+	}
+	access := &authz.Access{Action: "iam:RemoveUserFromGroup"}
+	err := s.writeAlso(ctx, directory.KindGroup, *in.GroupName, access, there, func(tx *directory.Tx, sub *subject) error {
 		u, err := member(tx, sub, *in.UserName)
 		if err != nil {
 			return err
 		}
 		i := slices.Index(u.Groups, strings.ToLower(sub.Name))
 		if i < 0 {
-			return noSuchEntity("The user with name %s cannot be found.", *in.UserName)
+			return nil
 		}
 		u.Groups = slices.Delete(u.Groups, i, i+1)
 		return tx.PutUser(u)

@@ -15,6 +15,9 @@ import (
 // putInline, getInline, deleteInline and listInline do the work for users, roles and groups.
 func (s *Service) putInline(ctx context.Context, action string, kind directory.Kind, name, policyName, document string, max int) error {
 	return s.change(ctx, kind, name, &authz.Access{Action: action}, func(_ *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		if err := checkIdentity(document); err != nil {
 			return err
 		}
@@ -50,6 +53,9 @@ func (s *Service) getInline(ctx context.Context, action string, kind directory.K
 
 func (s *Service) deleteInline(ctx context.Context, action string, kind directory.Kind, name, policyName string) error {
 	return s.change(ctx, kind, name, &authz.Access{Action: action}, func(_ *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		i := inlineIndex(sub, policyName)
 		if i < 0 {
 			return noSuchEntity("The %s policy with name %s cannot be found.", kind, policyName)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/store"
 )
@@ -21,10 +22,10 @@ import (
 // whether or not it exists. Those of AWS may be read by whoever is allowed to; to change
 // one, or one of another account, is a matter across accounts, and nothing there allows it.
 func (s *Service) permitPolicy(ctx context.Context, arn string, change bool, access *authz.Access) error {
-	owner, kind, _, _, ok := directory.ParseARN(arn)
-	if !ok || kind != "policy" {
+	if !isPolicyARN(arn) {
 		return errARN()
 	}
+	owner, _, _, _, _ := directory.ParseARN(arn)
 	access.Resource, access.Named = arn, "policy "+arn
 	if owner != account(ctx) && (change || owner != directory.AWS) {
 		access.Account = owner
@@ -124,14 +125,34 @@ func sdkPolicy(tx *directory.Tx, account string, p *directory.Policy) (types.Pol
 	}, nil
 }
 
+// checkManaged refuses what is not a managed policy. Such a one is of the present version of
+// the language, and what is not JSON at all is to IAM an error of syntax.
 func checkManaged(document string) error {
-	if err := checkIdentity(document); err != nil {
-		return err
+	parsed, err := policy.Parse(policy.Identity, []byte(document))
+	if syntax := new(policy.SyntaxError); errors.As(err, &syntax) && syntax.Msg == "This policy contains invalid Json" {
+		syntax.Msg = "Syntax errors in policy."
+	}
+	if err != nil {
+		return malformed(err)
+	}
+	if parsed.Version != "2012-10-17" {
+		return &types.MalformedPolicyDocumentException{Message: aws.String("Policy document must be version 2012-10-17 or greater.")}
 	}
 	if size(document) > maxManagedPolicy {
 		return limitExceeded("Cannot exceed quota for PolicySize: %d", maxManagedPolicy)
 	}
 	return nil
+}
+
+// roomForPolicy is room for managed policies.
+func (s *Service) roomForPolicy(ctx context.Context) error {
+	return s.dir.View(ctx, func(tx *directory.Tx) error {
+		n, err := tx.CountPolicies(account(ctx))
+		if err == nil && n >= maxPolicies {
+			err = limitExceeded("Cannot exceed quota for PoliciesPerAccount: %d", maxPolicies)
+		}
+		return err
+	})
 }
 
 // CreatePolicy makes a managed policy with its first version.
@@ -158,7 +179,10 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput) (
 		return nil, err
 	}
 	var err error
-	if p.Tags, err = newTags(in.Tags); err != nil {
+	if p.Tags, err = newTags(in.Tags, exactly); err != nil {
+		return nil, err
+	}
+	if err := s.roomForPolicy(ctx); err != nil {
 		return nil, err
 	}
 	out := new(iam.CreatePolicyOutput)
@@ -190,7 +214,7 @@ func (s *Service) GetPolicy(ctx context.Context, in *iam.GetPolicyInput) (*iam.G
 		if err != nil {
 			return err
 		}
-		full.Tags = sdkTags(p.Tags)
+		full.Tags = convert(p.Tags, sdkTag) // an element also when there are none
 		if p.Description != "" {
 			full.Description = aws.String(p.Description)
 		}
@@ -376,6 +400,9 @@ func (s *Service) ListEntitiesForPolicy(ctx context.Context, in *iam.ListEntitie
 		}
 		return err
 	})
+	if isNoSuchEntity(err) {
+		return nil, noSuchEntity("Policy %s does not exist or is not attachable.", *in.PolicyArn)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,17 @@ func TestManagedPolicies(t *testing.T) {
 	if arn != accountARN+"policy/app/Read" || *made.DefaultVersionId != "v1" || *made.AttachmentCount != 0 || !made.IsAttachable || made.Description != nil || !strings.HasPrefix(*made.PolicyId, "ANPA") {
 		t.Errorf("made = %+v", made)
 	}
+	// The keys of a policy's tags have a case, unlike those of users and roles.
+	ok(admin.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: &arn, Tags: []types.Tag{{Key: aws.String("Team"), Value: aws.String("b")}}}))(t)
+	_, twice := admin.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: &arn, Tags: []types.Tag{{Key: aws.String("x"), Value: aws.String("1")}, {Key: aws.String("x"), Value: aws.String("2")}}})
+	wantError(t, twice, "InvalidInput", "Duplicate tag keys found.")
+	_, reserved := admin.TagPolicy(ctx, &iam.TagPolicyInput{PolicyArn: &arn, Tags: []types.Tag{{Key: aws.String("AWS:x"), Value: aws.String("1")}}})
+	wantError(t, reserved, "InvalidInput", "Tag keys beginning with aws: are reserved for system use.")
+	if tags := ok(admin.ListPolicyTags(ctx, &iam.ListPolicyTagsInput{PolicyArn: &arn}))(t).Tags; len(tags) != 2 {
+		t.Errorf("tags = %+v, want team and Team", tags)
+	}
+	ok(admin.UntagPolicy(ctx, &iam.UntagPolicyInput{PolicyArn: &arn, TagKeys: []string{"Team"}}))(t)
+
 	got := ok(admin.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &arn}))(t).Policy
 	if *got.Description != "reads" || len(got.Tags) != 1 {
 		t.Errorf("got = %+v", got)
@@ -39,6 +50,13 @@ func TestManagedPolicies(t *testing.T) {
 		_, err = admin.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &missing})
 		wantError(t, err, "NoSuchEntity", "Policy "+missing+" was not found.")
 	}
+	none := accountARN + "policy/app/Write"
+	_, err = admin.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{PolicyArn: &none, VersionId: aws.String("v1")})
+	wantError(t, err, "NoSuchEntity", "Policy "+none+" version v1 does not exist or is not attachable.")
+	_, err = admin.SetDefaultPolicyVersion(ctx, &iam.SetDefaultPolicyVersionInput{PolicyArn: &none, VersionId: aws.String("v1")})
+	wantError(t, err, "NoSuchEntity", "Policy "+none+" version v1 does not exist or is not attachable.")
+	_, err = admin.ListEntitiesForPolicy(ctx, &iam.ListEntitiesForPolicyInput{PolicyArn: &none})
+	wantError(t, err, "NoSuchEntity", "Policy "+none+" does not exist or is not attachable.")
 	_, err = admin.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: aws.String("no ARN but of 20 characters")})
 	wantError(t, err, "ValidationError", "Invalid ARN:  Could not be parsed!")
 	_, err = bob.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &arn})
@@ -151,12 +169,17 @@ func TestAWSManagedPolicies(t *testing.T) {
 		ok(admin.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String("app"), PolicyArn: p.Arn}))(t)
 	}
 
+	const noARN = "thisisnotanarnofapolicy"
+	_, err := admin.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String("r"), PolicyArn: aws.String(noARN)})
+	wantError(t, err, "ValidationError", "ARN "+noARN+" is not valid.")
+	_, err = admin.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: aws.String("r"), PermissionsBoundary: aws.String(noARN)})
+	wantError(t, err, "InvalidInput", "ARN "+noARN+" is not valid.")
 	for _, missing := range []string{"arn:aws:iam::aws:policy/None", accountARN + "policy/None", "arn:aws:iam::999999999999:policy/Theirs"} {
 		_, err := admin.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String("r"), PolicyArn: &missing})
 		wantError(t, err, "NoSuchEntity", "Policy "+missing+" does not exist or is not attachable.")
 	}
 	// They are AWS's: not even an administrator changes one.
-	_, err := admin.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: aws.String(adminARN)})
+	_, err = admin.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: aws.String(adminARN)})
 	if err == nil || !strings.Contains(err.Error(), "AccessDenied: User: "+accountARN+"user/admin is not authorized to perform: iam:DeletePolicy on resource: policy "+adminARN) {
 		t.Errorf("DeletePolicy(AdministratorAccess) = %v, want AccessDenied", err)
 	}
@@ -261,7 +284,15 @@ func TestGroupsAndVersionsDecide(t *testing.T) {
 	ok(admin.DeleteGroupPolicy(ctx, &iam.DeleteGroupPolicyInput{GroupName: aws.String("Lectors"), PolicyName: aws.String("p")}))(t)
 	_, err = admin.DeleteGroup(ctx, &iam.DeleteGroupInput{GroupName: aws.String("Lectors")})
 	wantError(t, err, "DeleteConflict", "Cannot delete entity, must remove users from group first.")
-	ok(admin.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("Lectors"), UserName: aws.String("bob")}))(t)
+	for range 2 { // who is out stays out
+		ok(admin.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("Lectors"), UserName: aws.String("bob")}))(t)
+	}
+	_, err = admin.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("none"), UserName: aws.String("nobody")})
+	wantError(t, err, "NoSuchEntity", "The user with name nobody cannot be found.")
+	_, err = admin.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("none"), UserName: aws.String("bob")})
+	wantError(t, err, "NoSuchEntity", "The group with name none cannot be found.")
+	_, err = bob.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{GroupName: aws.String("none"), UserName: aws.String("nobody")})
+	wantError(t, err, "AccessDenied", denial("bob", "iam:RemoveUserFromGroup", "group none"))
 	ok(admin.DeleteGroup(ctx, &iam.DeleteGroupInput{GroupName: aws.String("Lectors")}))(t)
 
 	deny := strings.Replace(malotetest.Allow("*", "iam:ListGroups"), "Allow", "Deny", 1)
@@ -322,7 +353,7 @@ func TestBoundariesAndTags(t *testing.T) {
 		t.Errorf("tags = %+v", tags)
 	}
 	_, err = admin.TagUser(ctx, &iam.TagUserInput{UserName: aws.String("bound"), Tags: []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}})
-	wantError(t, err, "InvalidInput", "aws: prefixed tag key names are not allowed for external use.")
+	wantError(t, err, "InvalidInput", "Tag keys beginning with aws: are reserved for system use.")
 }
 
 // A group is renamed with all its users and what is attached to it, or not at all.

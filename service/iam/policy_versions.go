@@ -20,9 +20,14 @@ func sdkVersion(p *directory.Policy, v *directory.Version) types.PolicyVersion {
 func findVersion(p *directory.Policy, id string) (*directory.Version, error) {
 	v := p.Version(id)
 	if v == nil {
-		return nil, noSuchEntity("Policy %s version %s does not exist or is not attachable.", p.ARN(), id)
+		return nil, noSuchVersion(p.ARN(), id)
 	}
 	return v, nil
+}
+
+// noSuchVersion is also said when there is no such policy.
+func noSuchVersion(arn, id string) error {
+	return noSuchEntity("Policy %s version %s does not exist or is not attachable.", arn, id)
 }
 
 func (s *Service) CreatePolicyVersion(ctx context.Context, in *iam.CreatePolicyVersionInput) (*iam.CreatePolicyVersionOutput, error) {
@@ -61,6 +66,9 @@ func (s *Service) GetPolicyVersion(ctx context.Context, in *iam.GetPolicyVersion
 		out.PolicyVersion.Document = encoded(v.Document)
 		return nil
 	})
+	if isNoSuchEntity(err) {
+		err = noSuchVersion(*in.PolicyArn, *in.VersionId)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +106,9 @@ func (s *Service) SetDefaultPolicyVersion(ctx context.Context, in *iam.SetDefaul
 		p.Default, p.Updated = v.ID, s.now().UTC()
 		return tx.PutPolicy(p)
 	})
+	if isNoSuchEntity(err) {
+		err = noSuchVersion(*in.PolicyArn, *in.VersionId)
+	}
 	if err != nil {
 		return nil, err
 	}

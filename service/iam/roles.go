@@ -97,15 +97,19 @@ func (s *Service) GetRole(ctx context.Context, in *iam.GetRoleInput) (*iam.GetRo
 	if err != nil {
 		return nil, err
 	}
-	used, err := s.dir.LastUsed(ctx, *out.Role.RoleId)
-	if err != nil {
+	if out.Role.RoleLastUsed, err = s.roleLastUsed(ctx, *out.Role.RoleId); err != nil {
 		return nil, err
 	}
-	out.Role.RoleLastUsed = &types.RoleLastUsed{}
-	if !used.Time.IsZero() {
-		out.Role.RoleLastUsed = &types.RoleLastUsed{LastUsedDate: aws.Time(used.Time), Region: aws.String(used.Region)}
-	}
 	return out, nil
+}
+
+// roleLastUsed is empty for a role that never was.
+func (s *Service) roleLastUsed(ctx context.Context, id string) (*types.RoleLastUsed, error) {
+	used, err := s.dir.LastUsed(ctx, id)
+	if err != nil || used.Time.IsZero() {
+		return &types.RoleLastUsed{}, err
+	}
+	return &types.RoleLastUsed{LastUsedDate: aws.Time(used.Time), Region: aws.String(used.Region)}, nil
 }
 
 func (s *Service) ListRoles(ctx context.Context, in *iam.ListRolesInput) (*iam.ListRolesOutput, error) {
@@ -141,6 +145,9 @@ func (s *Service) ListRoles(ctx context.Context, in *iam.ListRolesInput) (*iam.L
 
 func (s *Service) UpdateRole(ctx context.Context, in *iam.UpdateRoleInput) (*iam.UpdateRoleOutput, error) {
 	err := s.change(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:UpdateRole"}, func(_ *directory.Tx, sub *subject) error {
+		if in.MaxSessionDuration != nil && sub.role.Linked != "" {
+			return unmodifiable("%s is an AWS service linked role, max session duration cannot be changed.", sub.Name)
+		}
 		if in.Description != nil {
 			sub.role.Description = *in.Description
 		}
@@ -159,7 +166,9 @@ func (s *Service) UpdateRoleDescription(ctx context.Context, in *iam.UpdateRoleD
 	out := new(iam.UpdateRoleDescriptionOutput)
 	err := s.change(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:UpdateRoleDescription"}, func(tx *directory.Tx, sub *subject) (err error) {
 		sub.role.Description = *in.Description
-		out.Role, err = fullRole(tx, sub.role)
+		if out.Role, err = fullRole(tx, sub.role); err == nil {
+			out.Role.MaxSessionDuration = nil // AWS leaves it out here
+		}
 		return err
 	})
 	if err != nil {
@@ -171,6 +180,9 @@ func (s *Service) UpdateRoleDescription(ctx context.Context, in *iam.UpdateRoleD
 // UpdateAssumeRolePolicy changes who may assume the role from now on. Sessions go on.
 func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iam.UpdateAssumeRolePolicyInput) (*iam.UpdateAssumeRolePolicyOutput, error) {
 	err := s.change(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:UpdateAssumeRolePolicy"}, func(tx *directory.Tx, sub *subject) (err error) {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		sub.role.Trust, err = newTrust(tx, *in.PolicyDocument)
 		return err
 	})
@@ -182,21 +194,17 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iam.UpdateAssu
 
 // DeleteRole deletes a role without policies. Its sessions end at once.
 func (s *Service) DeleteRole(ctx context.Context, in *iam.DeleteRoleInput) (*iam.DeleteRoleOutput, error) {
-	err := s.remove(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:DeleteRole"}, func(*directory.Tx, *subject) error { return nil })
-	if err != nil {
-		return nil, err
-	}
-	return &iam.DeleteRoleOutput{}, nil
-}
-
-// ListInstanceProfilesForRole finds none: there are no instances, so nobody can make one.
-func (s *Service) ListInstanceProfilesForRole(ctx context.Context, in *iam.ListInstanceProfilesForRoleInput) (*iam.ListInstanceProfilesForRoleOutput, error) {
-	err := s.read(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:ListInstanceProfilesForRole"}, func(*directory.Tx, *subject) error {
-		_, err := after(in.Marker)
-		return err
+	err := s.remove(ctx, directory.KindRole, *in.RoleName, &authz.Access{Action: "iam:DeleteRole"}, func(tx *directory.Tx, sub *subject) error {
+		for _, err := range tx.ProfilesOf(sub.Account, sub.Name) {
+			if err != nil {
+				return err
+			}
+			return deleteConflict("Cannot delete entity, must remove roles from instance profile first.")
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &iam.ListInstanceProfilesForRoleOutput{InstanceProfiles: []types.InstanceProfile{}}, nil
+	return &iam.DeleteRoleOutput{}, nil
 }

@@ -87,6 +87,10 @@ func TestRoles(t *testing.T) {
 	if *updated.MaxSessionDuration != 7200 || *updated.Description != "runs tasks" {
 		t.Errorf("updated = %+v", updated)
 	}
+	described := ok(admin.UpdateRoleDescription(ctx, &iam.UpdateRoleDescriptionInput{RoleName: aws.String("Exec"), Description: aws.String("runs")}))(t).Role
+	if described.MaxSessionDuration != nil || *described.Description != "runs" {
+		t.Errorf("described = %+v", described)
+	}
 	if profiles := ok(admin.ListInstanceProfilesForRole(ctx, &iam.ListInstanceProfilesForRoleInput{RoleName: aws.String("Exec")}))(t); len(profiles.InstanceProfiles) != 0 {
 		t.Errorf("instance profiles = %+v", profiles.InstanceProfiles)
 	}

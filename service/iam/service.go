@@ -14,6 +14,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/malote/malote/authz"
@@ -56,15 +57,17 @@ func (s *Service) authorize(ctx context.Context, a *authz.Access) error {
 	return s.authz.Authorize(ctx, a)
 }
 
-// subject is a user, role or group with its record: the entity that an operation is about.
+// subject is a user, role, group or instance profile with its record: the entity that an
+// operation is about.
 type subject struct {
 	*directory.Entity
 	kind directory.Kind
 
 	// One of these is set and holds the Entity.
-	user  *directory.User
-	role  *directory.Role
-	group *directory.Group
+	user    *directory.User
+	role    *directory.Role
+	group   *directory.Group
+	profile *directory.InstanceProfile
 }
 
 func (s *subject) arn() string {
@@ -73,8 +76,10 @@ func (s *subject) arn() string {
 		return s.user.ARN()
 	case directory.KindRole:
 		return s.role.ARN()
+	case directory.KindGroup:
+		return s.group.ARN()
 	}
-	return s.group.ARN()
+	return s.profile.ARN()
 }
 
 func (s *subject) put(tx *directory.Tx) error {
@@ -83,8 +88,10 @@ func (s *subject) put(tx *directory.Tx) error {
 		return tx.PutUser(s.user)
 	case directory.KindRole:
 		return tx.PutRole(s.role)
+	case directory.KindGroup:
+		return tx.PutGroup(s.group)
 	}
-	return tx.PutGroup(s.group)
+	return tx.PutInstanceProfile(s.profile)
 }
 
 func (s *subject) delete(tx *directory.Tx) error {
@@ -93,8 +100,10 @@ func (s *subject) delete(tx *directory.Tx) error {
 		return tx.DeleteUser(s.user)
 	case directory.KindRole:
 		return tx.DeleteRole(s.role)
+	case directory.KindGroup:
+		return tx.DeleteGroup(s.group)
 	}
-	return tx.DeleteGroup(s.group)
+	return tx.DeleteInstanceProfile(s.profile)
 }
 
 // find reads a subject, or is NoSuchEntity.
@@ -114,6 +123,13 @@ func find(tx *directory.Tx, account string, kind directory.Kind, name string) (*
 		if s.group, err = tx.Group(account, name); err == nil {
 			s.Entity = &s.group.Entity
 		}
+	case directory.KindInstanceProfile:
+		if s.profile, err = tx.InstanceProfile(account, name); err == nil {
+			s.Entity = &s.profile.Entity
+		}
+	}
+	if errors.Is(err, store.ErrNotFound) && kind == directory.KindInstanceProfile {
+		return nil, noSuchEntity("Instance Profile %s cannot be found.", name)
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, noSuchEntity("The %s with name %s cannot be found.", kind, name)
@@ -129,7 +145,7 @@ func find(tx *directory.Tx, account string, kind directory.Kind, name string) (*
 // record what conditions may ask about.
 func (s *Service) permit(ctx context.Context, kind directory.Kind, name string, access *authz.Access) error {
 	access.Resource = "arn:aws:iam::" + account(ctx) + ":" + string(kind) + "/" + name
-	access.Named = string(kind) + " " + name
+	access.Named = named(kind, name)
 	err := s.dir.View(ctx, func(tx *directory.Tx) error {
 		sub, err := find(tx, account(ctx), kind, name)
 		if isNoSuchEntity(err) {
@@ -147,10 +163,15 @@ func (s *Service) permit(ctx context.Context, kind directory.Kind, name string, 
 	return s.authorize(ctx, access)
 }
 
+// named is how a denial calls an entity.
+func named(kind directory.Kind, name string) string {
+	return strings.ReplaceAll(string(kind), "-", " ") + " " + name
+}
+
 // describe fills into access what the subject's record says of it.
 func (s *subject) describe(access *authz.Access) {
 	access.Resource = s.arn()
-	access.Named = string(s.kind) + " " + s.Name
+	access.Named = named(s.kind, s.Name)
 	access.Tags = directory.TagMap(s.Tags)
 	if _, asked := access.Conditions[boundaryCondition]; !asked && s.Boundary != "" {
 		condition(access, boundaryCondition, s.Boundary)
@@ -167,9 +188,18 @@ const attempts = 10
 // who may, and not only could a moment ago: when the subject has another ARN, other tags or
 // another boundary by then, permit decides again.
 func (s *Service) write(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
+	return s.writeAlso(ctx, kind, name, access, func() error { return nil }, fn)
+}
+
+// writeAlso is write for a caller who also needs what also asks for. fn says errRights when
+// that is another by then.
+func (s *Service) writeAlso(ctx context.Context, kind directory.Kind, name string, access *authz.Access, also func() error, fn func(*directory.Tx, *subject) error) error {
 	for range attempts {
 		asked := *access
 		if err := s.permit(ctx, kind, name, &asked); err != nil {
+			return err
+		}
+		if err := also(); err != nil {
 			return err
 		}
 		err := s.dir.Update(ctx, func(tx *directory.Tx) error {
@@ -233,6 +263,9 @@ func (s *Service) change(ctx context.Context, kind directory.Kind, name string, 
 // remove deletes the subject after fn, for a caller who may.
 func (s *Service) remove(ctx context.Context, kind directory.Kind, name string, access *authz.Access, fn func(*directory.Tx, *subject) error) error {
 	return s.write(ctx, kind, name, access, func(tx *directory.Tx, sub *subject) error {
+		if err := modifiable(sub); err != nil {
+			return err
+		}
 		if err := deletable(sub.Entity); err != nil {
 			return err
 		}

@@ -14,25 +14,41 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 )
 
+// sameTag says which keys are the same tag's: of users and roles in whatever case, of all
+// else in the same.
+//
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
+func sameTag(kind directory.Kind) func(a, b string) bool {
+	if kind == directory.KindUser || kind == directory.KindRole {
+		return strings.EqualFold
+	}
+	return exactly
+}
+
+func exactly(a, b string) bool { return a == b }
+
 // newTags checks the tags of a request.
-func newTags(in []types.Tag) ([]directory.Tag, error) {
+func newTags(in []types.Tag, same func(a, b string) bool) ([]directory.Tag, error) {
 	var tags []directory.Tag
 	for _, t := range in {
-		if find := slices.IndexFunc(tags, func(o directory.Tag) bool { return strings.EqualFold(o.Key, *t.Key) }); find >= 0 {
-			return nil, invalidInput("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		if slices.ContainsFunc(tags, func(o directory.Tag) bool { return same(o.Key, *t.Key) }) {
+			if same("a", "A") {
+				return nil, invalidInput("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+			}
+			return nil, invalidInput("Duplicate tag keys found.")
 		}
 		if len(*t.Key) >= 4 && strings.EqualFold((*t.Key)[:4], "aws:") {
-			return nil, invalidInput("aws: prefixed tag key names are not allowed for external use.")
+			return nil, invalidInput("Tag keys beginning with aws: are reserved for system use.")
 		}
 		tags = append(tags, directory.Tag{Key: *t.Key, Value: aws.ToString(t.Value)})
 	}
 	return tags, nil
 }
 
-// merge lays more over tags; a key in another case replaces.
-func merge(tags, more []directory.Tag, quota string) ([]directory.Tag, error) {
+// merge lays more over tags; the same key replaces.
+func merge(tags, more []directory.Tag, quota string, same func(a, b string) bool) ([]directory.Tag, error) {
 	for _, t := range more {
-		i := slices.IndexFunc(tags, func(o directory.Tag) bool { return strings.EqualFold(o.Key, t.Key) })
+		i := slices.IndexFunc(tags, func(o directory.Tag) bool { return same(o.Key, t.Key) })
 		if i < 0 {
 			tags = append(tags, t)
 		} else {
@@ -45,9 +61,9 @@ func merge(tags, more []directory.Tag, quota string) ([]directory.Tag, error) {
 	return tags, nil
 }
 
-func without(tags []directory.Tag, keys []string) []directory.Tag {
+func without(tags []directory.Tag, keys []string, same func(a, b string) bool) []directory.Tag {
 	return slices.DeleteFunc(tags, func(t directory.Tag) bool {
-		return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, t.Key) })
+		return slices.ContainsFunc(keys, func(k string) bool { return same(k, t.Key) })
 	})
 }
 
@@ -74,22 +90,22 @@ func sdkTags(tags []directory.Tag) []types.Tag {
 	return convert(tags, sdkTag)
 }
 
-// tag, untag and listTags do the work for users and roles.
+// tag, untag and listTags do the work for users, roles and instance profiles.
 func (s *Service) tag(ctx context.Context, action string, kind directory.Kind, name, quota string, in []types.Tag) error {
 	access := &authz.Access{Action: action, RequestTags: requestTags(in)}
 	return s.change(ctx, kind, name, access, func(_ *directory.Tx, sub *subject) error {
-		tags, err := newTags(in)
+		tags, err := newTags(in, sameTag(kind))
 		if err != nil {
 			return err
 		}
-		sub.Tags, err = merge(sub.Tags, tags, quota)
+		sub.Tags, err = merge(sub.Tags, tags, quota, sameTag(kind))
 		return err
 	})
 }
 
 func (s *Service) untag(ctx context.Context, action string, kind directory.Kind, name string, keys []string) error {
 	return s.change(ctx, kind, name, &authz.Access{Action: action, TagKeys: keys}, func(_ *directory.Tx, sub *subject) error {
-		sub.Tags = without(sub.Tags, keys)
+		sub.Tags = without(sub.Tags, keys, sameTag(kind))
 		return nil
 	})
 }
@@ -160,11 +176,11 @@ func (s *Service) ListRoleTags(ctx context.Context, in *iam.ListRoleTagsInput) (
 func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput) (*iam.TagPolicyOutput, error) {
 	access := &authz.Access{Action: "iam:TagPolicy", RequestTags: requestTags(in.Tags)}
 	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
-		tags, err := newTags(in.Tags)
+		tags, err := newTags(in.Tags, exactly)
 		if err != nil {
 			return err
 		}
-		if p.Tags, err = merge(p.Tags, tags, "TagsPerPolicy"); err != nil {
+		if p.Tags, err = merge(p.Tags, tags, "TagsPerPolicy", exactly); err != nil {
 			return err
 		}
 		return tx.PutPolicy(p)
@@ -178,7 +194,7 @@ func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput) (*iam.T
 func (s *Service) UntagPolicy(ctx context.Context, in *iam.UntagPolicyInput) (*iam.UntagPolicyOutput, error) {
 	access := &authz.Access{Action: "iam:UntagPolicy", TagKeys: in.TagKeys}
 	err := s.changePolicy(ctx, *in.PolicyArn, access, func(tx *directory.Tx, p *directory.Policy) error {
-		p.Tags = without(p.Tags, in.TagKeys)
+		p.Tags = without(p.Tags, in.TagKeys, exactly)
 		return tx.PutPolicy(p)
 	})
 	if err != nil {

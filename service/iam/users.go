@@ -55,6 +55,9 @@ func (s *Service) newEntity(ctx context.Context, kind directory.Kind, prefix, na
 		actions = append(actions, "Tag")
 	}
 	noun := strings.ToUpper(string(kind[:1])) + string(kind[1:])
+	if kind == directory.KindInstanceProfile {
+		noun = "InstanceProfile"
+	}
 	for _, verb := range actions {
 		each := *access
 		each.Action = "iam:" + verb + noun
@@ -63,8 +66,10 @@ func (s *Service) newEntity(ctx context.Context, kind directory.Kind, prefix, na
 		}
 	}
 	var err error
-	e.Tags, err = newTags(tags)
-	return e, err
+	if e.Tags, err = newTags(tags, sameTag(kind)); err != nil {
+		return nil, err
+	}
+	return e, s.room(ctx, kind)
 }
 
 // CreateUser makes a user without any right.
@@ -97,6 +102,9 @@ func free(tx *directory.Tx, account string, kind directory.Kind, name string) er
 	}
 	if err != nil {
 		return err
+	}
+	if kind == directory.KindInstanceProfile {
+		return alreadyExists("Instance Profile %s already exists.", name)
 	}
 	return alreadyExists("%s%s with name %s already exists.", strings.ToUpper(string(kind[:1])), string(kind[1:]), name)
 }
