@@ -13,11 +13,11 @@ import (
 	"github.com/malote/malote/malotetest"
 )
 
-// Terraform with the AWS provider applies what an ECS user has, and a bucket of secrets; it plans again and finds
+// Terraform with the AWS provider applies what an ECS user has, a bucket of secrets, and all of IAM that goes with it; it plans again and finds
 // nothing to do, and destroys all of it. MALOTE_TF_PLUGINS names a filesystem mirror of the
 // provider where the registry cannot be reached.
 func TestTerraform(t *testing.T) {
-	for _, what := range []string{"ecs", "bucket"} {
+	for _, what := range []string{"ecs", "bucket", "iam"} {
 		t.Run(what, func(t *testing.T) { applyAndDestroy(t, filepath.Join("testdata", what, "main.tf")) })
 	}
 }
@@ -49,6 +49,11 @@ func applyAndDestroy(t *testing.T, configuration string) {
 	terraform("init", "-no-color")
 	t.Log(last(terraform("apply", "-auto-approve", "-no-color")))
 	t.Log(last(terraform("plan", "-detailed-exitcode", "-no-color"))) // exits 2 when there is anything to do
+	if strings.Contains(string(text), `variable "again"`) {
+		environment = append(environment, "TF_VAR_again=again")
+		t.Log(last(terraform("apply", "-auto-approve", "-no-color")))
+		t.Log(last(terraform("plan", "-detailed-exitcode", "-no-color")))
+	}
 	t.Log(last(terraform("destroy", "-auto-approve", "-no-color")))
 }
 
