@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/malote/malote/policy"
@@ -16,12 +17,21 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, kind uint8, action, resource string) {
 		k := policy.Kind(kind % 6)
 		d, err := policy.Parse(k, []byte(text))
-		if err != nil {
+		keys, keysErr := policy.ContextKeys([]byte(text))
+		for _, err := range []error{err, keysErr} {
 			wrong := new(policy.SyntaxError)
-			if !errors.As(err, &wrong) || wrong.Msg == "" || wrong.Line < 1 || wrong.Column < 1 {
+			if err != nil && (!errors.As(err, &wrong) || wrong.Msg == "" || wrong.Line < 1 || wrong.Column < 1) {
 				t.Fatalf("error = %#v, want a SyntaxError with a place", err)
 			}
+		}
+		if err != nil {
 			return
+		}
+		if keysErr != nil {
+			t.Fatalf("condition keys of what is a policy: %v", keysErr)
+		}
+		if _, err := policy.Check(k, []byte(text)); err != nil && err.Error() == "" {
+			t.Fatalf("refused without a word: %#v", err)
 		}
 		if !json.Valid([]byte(text)) {
 			t.Fatal("accepted what is no JSON")
@@ -52,6 +62,11 @@ func FuzzParse(f *testing.F) {
 				t.Fatal("the same question has two answers")
 			}
 			_ = first.Because()
+			for _, name := range d.Missing(r) {
+				if !slices.Contains(keys, name) {
+					t.Fatalf("%q is missing, but the policy asks for %q", name, keys)
+				}
+			}
 			if who.Type == "User" || who.Type == "AssumedRole" {
 				s.Identity = append(s.Identity, policy.Source{Document: deny})
 				if policy.Evaluate(r, s).Allowed {

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,17 @@ const (
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 func Parse(kind Kind, text []byte) (*Document, error) {
-	p := parser{kind: kind, text: string(text)}
+	return parse(parser{kind: kind, text: string(text)})
+}
+
+// Check is Parse for a policy that is about to be saved. It also refuses, as IAM does,
+// resources that there cannot be: a Deny of a misspelled one would deny nothing. A policy
+// that was saved before is not held to it.
+func Check(kind Kind, text []byte) (*Document, error) {
+	return parse(parser{kind: kind, text: string(text), strict: true})
+}
+
+func parse(p parser) (*Document, error) {
 	root, wrong := scan(p.text)
 	if wrong != nil {
 		if wrong.Detail == duplicateKey {
@@ -35,6 +46,7 @@ func Parse(kind Kind, text []byte) (*Document, error) {
 type parser struct {
 	kind      Kind
 	text      string
+	strict    bool // what there cannot be is refused
 	doc       *Document
 	variables bool
 	err       *SyntaxError
@@ -261,6 +273,10 @@ func (p *parser) resources(n *node, element string) []arnPattern {
 			p.fail(item, element, msgSyntax, "%q: %s", item.text, wrong)
 		case !ok:
 			p.fail(item, element, fmt.Sprintf(`Resource %s must be in ARN format or "*".`, item.text), "%q is neither an ARN with six parts nor %q", item.text, "*")
+		case p.strict:
+			if msg, detail := impossible(item.text); msg != "" {
+				p.fail(item, element, msg, "%s", detail)
+			}
 		}
 		out = append(out, pattern)
 	}
@@ -303,6 +319,41 @@ func (p *parser) principals(n *node, element string) []principal {
 		}
 	}
 	return out
+}
+
+var (
+	partitions = []string{"aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"}
+	iamPaths   = []string{"user/", "federated-user/", "role/", "group/", "instance-profile/", "mfa/", "server-certificate/", "policy/", "sms-mfa/", "saml-provider/", "oidc-provider/", "report/", "access-report/"}
+)
+
+// impossible says, in IAM's words and in ours, why no resource has this ARN, or nothing.
+func impossible(text string) (msg, detail string) {
+	a, ok := splitARN(text)
+	wild := func(s string) bool { return strings.ContainsAny(s, "*?") }
+	switch {
+	case !ok: // "*"
+	case !wild(a[1]) && !slices.Contains(partitions, a[1]):
+		return fmt.Sprintf("Partition %q is not valid for resource %q.", a[1], text), fmt.Sprintf("%q has the partition %q; want %q", text, a[1], "aws")
+	case a[2] == "" || wild(a[2]):
+		return "Resource vendor must be fully qualified and cannot contain regexes.", fmt.Sprintf("the service of %q must be written out", text)
+	case a[2] == "iam" && a[3] != "":
+		return fmt.Sprintf("IAM resource %s cannot contain region information.", text), fmt.Sprintf("%q has the region %q", text, a[3])
+	case a[2] == "iam" && a[5] != "root" && !iamPath(a[5]):
+		return fmt.Sprintf("IAM resource path must either be %q, root, or start with %s.", "*", strings.Join(iamPaths, ", ")), fmt.Sprintf("%q does not", text)
+	case a[2] == "s3" && a[3] != "" && a[4] == "": // with an account it may be an access point
+		return fmt.Sprintf("Resource %s can not contain region information.", text), fmt.Sprintf("%q has the region %q", text, a[3])
+	}
+	return "", ""
+}
+
+// iamPath reports whether something of IAM's may begin so. What a wildcard or a variable
+// stands for is not known.
+func iamPath(path string) bool {
+	begin, _, _ := strings.Cut(path, "/")
+	if strings.ContainsAny(begin, "*?$") {
+		return true
+	}
+	return slices.ContainsFunc(iamPaths, func(start string) bool { return strings.HasPrefix(path, start) })
 }
 
 func isFederated(s string) bool {

@@ -76,6 +76,6 @@ func size(document string) int {
 
 // checkIdentity refuses what is not an identity policy.
 func checkIdentity(document string) error {
-	_, err := policy.Parse(policy.Identity, []byte(document))
+	_, err := policy.Check(policy.Identity, []byte(document))
 	return malformed(err)
 }

@@ -128,7 +128,7 @@ func sdkPolicy(tx *directory.Tx, account string, p *directory.Policy) (types.Pol
 // checkManaged refuses what is not a managed policy. Such a one is of the present version of
 // the language, and what is not JSON at all is to IAM an error of syntax.
 func checkManaged(document string) error {
-	parsed, err := policy.Parse(policy.Identity, []byte(document))
+	parsed, err := policy.Check(policy.Identity, []byte(document))
 	if syntax := new(policy.SyntaxError); errors.As(err, &syntax) && syntax.Msg == "This policy contains invalid Json" {
 		syntax.Msg = "Syntax errors in policy."
 	}
