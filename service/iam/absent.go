@@ -11,8 +11,9 @@ import (
 )
 
 // These answer about what nobody has here, because no operation makes one: console
-// passwords, MFA devices, signing certificates and service-specific credentials. Tools ask
-// for them before they delete a user. Filters and the size of a page leave none of nothing.
+// passwords, MFA devices, signing and server certificates and service-specific credentials.
+// Tools ask for them before they delete a user, or audit an account. Filters and the size of
+// a page leave none of nothing.
 
 // none answers for a user that exists, to a caller who may ask.
 func (s *Service) none(ctx context.Context, action string, userName, marker *string) error {
@@ -75,6 +76,18 @@ func (s *Service) ListVirtualMFADevices(ctx context.Context, in *iam.ListVirtual
 		return nil, err
 	}
 	return &iam.ListVirtualMFADevicesOutput{VirtualMFADevices: []types.VirtualMFADevice{}}, nil
+}
+
+func (s *Service) ListServerCertificates(ctx context.Context, in *iam.ListServerCertificatesInput) (*iam.ListServerCertificatesOutput, error) {
+	path := "/"
+	if in.PathPrefix != nil {
+		path = *in.PathPrefix
+	}
+	access := &authz.Access{Action: "iam:ListServerCertificates", Resource: "arn:aws:iam::" + account(ctx) + ":server-certificate" + path}
+	if err := s.noneOfAny(ctx, access, in.Marker); err != nil {
+		return nil, err
+	}
+	return &iam.ListServerCertificatesOutput{ServerCertificateMetadataList: []types.ServerCertificateMetadata{}}, nil
 }
 
 func (s *Service) GetLoginProfile(ctx context.Context, in *iam.GetLoginProfileInput) (*iam.GetLoginProfileOutput, error) {

@@ -23,6 +23,9 @@ type Account struct {
 	Created    time.Time
 	AccessKeys []string `json:",omitempty"` // the root user's
 	Alias      string   `json:",omitempty"` // no other account has the same
+
+	// Reported is when a credential report was last asked to be made.
+	Reported *time.Time `json:",omitempty"`
 }
 
 // Tag is one tag. Keys of users and roles are unique without regard to case.
