@@ -44,6 +44,18 @@ type Principal struct {
 	SourceIdentity  string
 	SessionPolicies []*policy.Document // nil when the session has none
 	IssuedAt        time.Time          // of temporary credentials; else zero
+	Task            *Task              // of a session that was made for one, or of one chained to that; else nil
+}
+
+// Task is the ECS task that a session was made for: for the audit. ECS says so when it
+// assumes the task's role, and the session token keeps it; no client can.
+type Task struct {
+	ARN        string
+	Definition string   `json:",omitempty"` // ARN
+	Service    string   `json:",omitempty"` // name; "" for a task of none
+	Deployment string   `json:",omitempty"` // its service's: ecs-svc/…
+	Role       string   `json:",omitempty"` // which of its roles: execution, task or infrastructure
+	Containers []string `json:",omitempty"` // names: whose credentials, or whose secrets, they may be
 }
 
 // Policy returns p as policies see it.
@@ -75,6 +87,8 @@ type Request struct {
 	// SourceARN is the resource on whose behalf a Service asks (aws:SourceArn): the task
 	// whose role ECS assumes. Empty for everyone else.
 	SourceARN string
+	// Task is that task, when it is one: what the session is for. Nil for everyone else.
+	Task *Task
 
 	// Via lists the services that forwarded the call, first to last, as host names
 	// ("secretsmanager.amazonaws.com"). Empty for a direct call.

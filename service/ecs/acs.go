@@ -287,6 +287,7 @@ type stream struct {
 // told is what the engine has heard of a task on this connection.
 type told struct {
 	arn         string
+	asker       caller.Task // what the audit is told of it
 	stop        bool
 	credentials []*acs.Credentials
 }
@@ -375,7 +376,7 @@ func (st *stream) renew(ctx context.Context) error {
 			if c.Expiration.Sub(st.s.now()) > renewBefore {
 				continue
 			}
-			fresh, err := st.assume(ctx, t.arn, id, c.RoleType, c.RoleARN)
+			fresh, err := st.assume(ctx, t.asker, id, c.RoleType, c.RoleARN)
 			if err != nil {
 				// The old ones still serve a while, and the next beat tries again.
 				st.s.log.WarnContext(ctx, "renewing a task role's credentials failed", "task", t.arn, "role", c.RoleARN, "err", err)
@@ -468,7 +469,7 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand, Pins: t.Pins,
 		Region: st.sc.region, Account: st.sc.account, Volumes: t.Volumes,
 	}
-	record := &told{arn: message.ARN}
+	record := &told{arn: message.ARN, asker: askerOf(t, d)}
 	for _, role := range []struct {
 		kind acs.RoleType
 		arn  string
@@ -481,7 +482,7 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 		if role.arn == "" {
 			continue
 		}
-		c, err := st.assume(ctx, message.ARN, t.ID, role.kind, role.arn)
+		c, err := st.assume(ctx, record.asker, t.ID, role.kind, role.arn)
 		if api := smithy.APIError(nil); err != nil && errors.As(err, &api) {
 			if !t.Delivered {
 				return st.fail(ctx, t.ID, assumeFailure(role.kind, role.arn, api))
@@ -570,11 +571,30 @@ func assumeFailure(kind acs.RoleType, role string, err smithy.APIError) string {
 		err.ErrorCode() + ": " + err.ErrorMessage()
 }
 
+// askerOf is what the audit is told of a task whenever it asks for something.
+func askerOf(t *task, d *definition) caller.Task {
+	asker := caller.Task{
+		ARN: *t.Task.TaskArn, Definition: aws.ToString(t.Task.TaskDefinitionArn), Service: t.Service,
+	}
+	if t.Rollout != "" {
+		asker.Deployment = deploymentID(t.Rollout)
+	}
+	for i := range d.Definition.ContainerDefinitions {
+		asker.Containers = append(asker.Containers, aws.ToString(d.Definition.ContainerDefinitions[i].Name))
+	}
+	return asker
+}
+
+// roleNames are how the audit calls a task's roles.
+var roleNames = map[acs.RoleType]string{acs.TaskExecution: "execution", acs.TaskApplication: "task", acs.TaskInfrastructure: "infrastructure"}
+
 // assume makes credentials for a role of a task, as ECS, under the task's id.
-func (st *stream) assume(ctx context.Context, taskARN, id string, kind acs.RoleType, role string) (*acs.Credentials, error) {
+func (st *stream) assume(ctx context.Context, asker caller.Task, id string, kind acs.RoleType, role string) (*acs.Credentials, error) {
+	taskARN := asker.ARN
+	asker.Role = roleNames[kind]
 	ctx = caller.With(ctx, &caller.Request{
 		ID: newUUID(), Region: st.sc.region, Service: "sts", Operation: "AssumeRole", Time: st.s.now(), Secure: true,
-		SourceARN: taskARN,
+		SourceARN: taskARN, Task: &asker,
 		Principal: &caller.Principal{
 			Type: caller.Service, Service: principal(kind), Account: st.sc.account,
 			ARN: principal(kind), ID: principal(kind),

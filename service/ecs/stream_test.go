@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
@@ -173,12 +175,21 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	if call := p.vendor.calls[0]; call.SourceARN != arn || call.Principal.Type != caller.Service || call.Principal.Service != "ecs-tasks.amazonaws.com" || call.Principal.Account != "123456789012" {
 		t.Errorf("AssumeRole was called as %+v", call)
 	}
+	asker := &caller.Task{ARN: arn, Definition: "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:1", Role: "task", Containers: []string{"app"}}
+	if diff := cmp.Diff(asker, p.vendor.calls[0].Task); diff != "" {
+		t.Error(diff)
+	}
 	p.vendor.set(true)
 	p.clock.advance(31 * time.Minute)
 	p.vendor.set(false)
 	m := next()
 	if c := m.Credentials; c == nil || c.TaskARN != arn || c.RoleType != acs.TaskApplication || c.SessionToken != "2" || !c.Expiration.Equal(p.clock.now().Add(time.Hour)) {
 		t.Fatalf("after half an hour came %+v", m)
+	}
+	p.vendor.mu.Lock()
+	defer p.vendor.mu.Unlock()
+	if diff := cmp.Diff(asker, p.vendor.calls[len(p.vendor.calls)-1].Task); diff != "" {
+		t.Errorf("the second time: %s", diff)
 	}
 }
 

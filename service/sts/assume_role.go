@@ -53,6 +53,10 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput) (*sts
 	if err != nil {
 		return nil, err
 	}
+	session.Task = p.Task // whoever chains roles stays who it was
+	if p.Type == caller.Service {
+		session.Task = caller.From(ctx).Task
+	}
 	if session.Expires, err = s.expiry(p, role, in.DurationSeconds); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
@@ -75,6 +76,58 @@ func TestServiceAssumesRole(t *testing.T) {
 				t.Errorf("Lookup = %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// A session that ECS makes for a task is known to be its, and so is what it is chained to.
+// Nobody else can say so.
+func TestSessionsOfTasks(t *testing.T) {
+	t.Parallel()
+	st := memory.New()
+	defer st.Close()
+	dir := directory.New(directory.Config{Store: st})
+	defer dir.Close()
+	if err := dir.Update(t.Context(), func(tx *directory.Tx) error {
+		for _, name := range []string{"task", "chained"} {
+			role := &directory.Role{
+				Entity: directory.Entity{Account: account, Path: "/", Name: name, ID: directory.NewID("AROA"), Created: time.Now()}, MaxSession: 3600,
+				Trust: directory.Trust{Document: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com","AWS":"arn:aws:sts::` + account + `:assumed-role/task/s"},"Action":"sts:AssumeRole"}]}`},
+			}
+			if err := tx.PutRole(role); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	service := sts.New(sts.Config{Directory: dir, Authz: authz.New(authz.Config{Policies: dir})})
+	assume := func(p *caller.Principal, role string, task *caller.Task) *caller.Principal {
+		t.Helper()
+		ctx := caller.With(t.Context(), &caller.Request{Principal: p, Region: "us-east-1", Time: time.Now(), Task: task})
+		out, err := service.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::" + account + ":role/" + role), RoleSessionName: aws.String("s")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := dir.Lookup(t.Context(), *out.Credentials.AccessKeyId, *out.Credentials.SessionToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Principal
+	}
+	tasks := &caller.Principal{Type: caller.Service, Service: "ecs-tasks.amazonaws.com", Account: account, ARN: "ecs-tasks.amazonaws.com", ID: "ecs-tasks.amazonaws.com"}
+	asker := &caller.Task{ARN: "arn:aws:ecs:us-east-1:" + account + ":task/default/1", Service: "web", Deployment: "ecs-svc/1", Role: "task", Containers: []string{"app"}}
+	session := assume(tasks, "task", asker)
+	if diff := cmp.Diff(asker, session.Task); diff != "" {
+		t.Error(diff)
+	}
+	chained := assume(session, "chained", &caller.Task{ARN: "another"})
+	if diff := cmp.Diff(asker, chained.Task); diff != "" {
+		t.Error(diff)
+	}
+	plain := assume(tasks, "task", nil)
+	if again := assume(plain, "chained", asker); plain.Task != nil || again.Task != nil {
+		t.Errorf("sessions of no task: %+v, %+v", plain.Task, again.Task)
 	}
 }
 

@@ -160,6 +160,7 @@ func (t *Tx) sessionPrincipal(s *Session) (*caller.Principal, error) {
 		Tags:           tags,
 		TransitiveTags: s.TransitiveTags,
 		SourceIdentity: s.SourceIdentity,
+		Task:           s.Task,
 	}, nil
 }
 

@@ -32,6 +32,7 @@ type Session struct {
 	SourceIdentity string            `json:",omitempty"`
 	Policies       []string          `json:",omitempty"` // session policies, as text
 	PolicyARNs     []string          `json:",omitempty"` // managed policies as session policies
+	Task           *caller.Task      `json:",omitempty"` // that it was made for
 
 	IssuedAt time.Time
 	Expires  time.Time
