@@ -12,14 +12,22 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/malote/malote/caller"
 )
 
 // The file has one JSON object a line, in CloudTrail's words and two of ours at its end:
 // "sequence", from 1 and without a gap, and "previousHash", the SHA-256 in hex of the line
 // before, without its line end; of the first, 64 zeros. A last line without line end was
 // being written when the machine stopped; the next File to open cuts it off.
+//
+// What the log says of itself are records too, of eventSource "malote": a checkpoint signs
+// all that is before it (see checkpoint.go), AuditGap says that the log could not be written
+// for a while, AuditFileDeleted that a file put aside has been kept long enough, and
+// AuditTruncated that the log ended before its last checkpoint when it was opened.
 //
 // A file that has grown is put aside under its name, a dot and the sequence of its first
 // record in 20 digits, and the chain goes on in a new one (see segment.go).
@@ -37,14 +45,43 @@ type Options struct {
 	Sync  time.Duration // between fsyncs while there is something to sync; zero means a second
 	Size  int64         // at which a file is put aside; zero means 256 MiB, less means never
 	Log   *slog.Logger  // where a failing disk is reported; nil means nowhere
+
+	// WhenFull is what happens to requests while the log cannot be written.
+	WhenFull WhenFull
+	// KeepFor and KeepFiles are how long, and how many, files that were put aside are kept;
+	// zero means for ever, all. With KeepFor a file is put aside when it is a day old, or an
+	// eighth of KeepFor. Nothing is deleted that a checkpoint has not signed.
+	KeepFor   time.Duration
+	KeepFiles int
+	// Checkpoint is the longest that a record waits for a signature, once there is a key
+	// (see Sign); zero means a minute. Every 4,096 records there is one in any case.
+	Checkpoint time.Duration
+	Now        func() time.Time // nil means time.Now
 }
+
+// WhenFull is what happens to requests while the log cannot be written, its disk being
+// full or broken.
+type WhenFull string
+
+const (
+	// RefuseReads refuses requests whose answers hold secrets. The records of others are
+	// kept in memory until the log can be written, as many as Options.Queue; when there is
+	// no room for more, all are refused.
+	RefuseReads WhenFull = "refuse-reads"
+	// RefuseAll refuses every request.
+	RefuseAll WhenFull = "refuse-all"
+	// Continue refuses nothing. Records are kept in memory as far as there is room, and
+	// then lost; how many, the log says when it can be written again.
+	Continue WhenFull = "continue"
+)
 
 // File is a Log in a file. One goroutine writes, many records at a time, so Record costs
 // its caller a copy. What Record took reaches the file within Delay, unless the process is
 // killed in between, and the disk within Sync.
 //
-// While the file cannot be written, Record returns the reason, so nothing goes on
-// unrecorded; what it took before is kept and written when the disk is well again.
+// While the file cannot be written, Record returns the reason (but see Continue), so
+// nothing goes on unrecorded; what it took before is kept and written when the disk is well
+// again.
 type File struct {
 	o    Options
 	path string
@@ -53,12 +90,18 @@ type File struct {
 	stop chan struct{} // closed by Close
 	done chan struct{} // closed when the writer has ended
 
+	signer atomic.Pointer[signer] // nil: nobody signs yet
+	signed chan struct{}          // has one item when there is a new signer
+	open   atomic.Bool            // whether ready need not look further
+
 	mu     sync.Mutex    // guards what follows
 	file   *os.File      // only the writer changes it
 	queue  []Record      // not yet with the writer
 	taken  int           // with the writer, not yet in the file: the last ones of spare
+	load   int           // weight of both
 	room   chan struct{} // closed and replaced after every write
 	err    error         // why the last write failed; nil when it did not
+	gap    gap           // since err is not nil
 	closed bool
 
 	// The writer's alone.
@@ -72,6 +115,19 @@ type File struct {
 	head     [sha256.Size]byte // hash of the last line
 	dirty    bool
 	synced   time.Time
+
+	begun    time.Time // when the file was
+	unsigned int       // records since the last checkpoint
+	covered  uint64    // sequence of the last checkpoint that this File wrote
+	anchor   []byte    // of the last checkpoint, for its own file, until it is synced
+	pruned   time.Time
+}
+
+// gap is what happened while the log could not be written.
+type gap struct {
+	since         time.Time
+	why           string
+	refused, lost int // requests; records
 }
 
 // Open opens or makes the log at path, for its owner alone, and cuts off a torn last
@@ -92,17 +148,31 @@ func Open(path string, o Options) (*File, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.WhenFull == "" {
+		o.WhenFull = RefuseReads
+	}
+	if o.Checkpoint == 0 {
+		o.Checkpoint = time.Minute
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	f := &File{
 		o: o, path: path, file: file,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}), signed: make(chan struct{}, 1),
 	}
 	if err := f.recover(); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("opening the audit log %s: %w", path, err)
+	}
+	f.open.Store(true)
+	if err := f.compareAnchor(); err != nil {
+		o.Log.Error("audit log was tampered with", "err", err)
+		f.enqueue([]Record{own("AuditTruncated", o.Now(), err.Error(), nil)})
 	}
 	go f.run()
 	return f, nil
@@ -126,14 +196,20 @@ func (f *File) recover() error {
 	if err := f.file.Truncate(end); err != nil {
 		return err
 	}
-	f.size = end
+	f.size, f.begun = end, f.o.Now()
 	if line == nil {
 		return f.follow()
+	}
+	if info, err := f.file.Stat(); err == nil {
+		f.begun = info.ModTime() // no later than that
 	}
 	if f.first, err = firstSequence(f.file); err != nil {
 		return err
 	}
 	f.sequence, f.head, err = readLink(line)
+	if _, signed := readCheckpoint(line); !signed {
+		f.unsigned = 1 // or more
+	}
 	return err
 }
 
@@ -189,12 +265,19 @@ func (f *File) Record(ctx context.Context, r Record) error {
 		case f.closed:
 			f.mu.Unlock()
 			return ErrClosed
+		case f.err != nil && f.o.WhenFull == Continue:
+			if f.load >= f.o.Queue {
+				f.gap.lost++
+				f.mu.Unlock()
+				return nil
+			}
 		case f.err != nil:
 			err := f.err
+			f.gap.refused++
 			f.mu.Unlock()
 			return err
 		}
-		if len(f.queue)+f.taken < f.o.Queue {
+		if f.load < f.o.Queue {
 			break
 		}
 		room := f.room
@@ -206,15 +289,97 @@ func (f *File) Record(ctx context.Context, r Record) error {
 		}
 		f.mu.Lock()
 	}
-	f.queue = append(f.queue, r)
-	first := len(f.queue) == 1
+	f.take(r)
+	return nil
+}
+
+// take appends to the queue and unlocks f.mu, which its caller holds.
+func (f *File) take(records ...Record) { f.filled(append(f.queue, records...)) }
+
+// filled makes queue, to which something was appended, the queue, and unlocks f.mu, which
+// its caller holds.
+func (f *File) filled(queue []Record) {
+	before := len(f.queue)
+	for i := before; i < len(queue); i++ {
+		f.load += queue[i].weight()
+	}
+	f.queue = queue
+	if f.load >= f.o.Queue {
+		f.open.Store(false)
+	}
 	f.mu.Unlock()
-	if first {
+	if before == 0 {
 		select {
 		case f.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// enqueue takes what must be taken.
+func (f *File) enqueue(records []Record) {
+	f.mu.Lock()
+	f.take(records...)
+}
+
+// ready returns nil when a request may begin: what it comes to will be taken. When too
+// many records wait for the disk it waits too, as long as ctx lives.
+func (f *File) ready(ctx context.Context, reveals bool) error {
+	if f.open.Load() {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case f.closed:
+			return ErrClosed
+		case f.err != nil:
+			if f.o.WhenFull == RefuseAll || f.o.WhenFull == RefuseReads && (reveals || f.load >= f.o.Queue) {
+				f.gap.refused++
+				return f.err
+			}
+			return nil
+		case f.load < f.o.Queue:
+			return nil
+		}
+		room := f.room
+		f.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("waiting for the audit log: %w", err)
+		}
+	}
+}
+
+// commit takes the records that fill appends: those of a request that was begun and has
+// happened. It refuses those of one whose answer holds secrets and can still be kept back.
+func (f *File) commit(reveals bool, fill func([]Record) []Record) error {
+	f.mu.Lock()
+	switch {
+	case f.closed:
+		f.mu.Unlock()
+		r := fill(nil)[0]
+		f.o.Log.Error("a request ended after the audit log: it is not in it", "op", r.Service+":"+r.Name, "request_id", r.RequestID)
+		if reveals {
+			return ErrClosed
+		}
+		return nil
+	case f.err != nil && f.o.WhenFull == Continue && f.load >= f.o.Queue:
+		f.gap.lost += len(fill(nil))
+		f.mu.Unlock()
+		return nil
+	case f.err != nil && f.o.WhenFull != Continue && reveals:
+		err := f.err
+		f.gap.refused++
+		f.mu.Unlock()
+		return err
+	}
+	f.filled(fill(f.queue)) // how many more than Queue, the number of connections bounds
 	return nil
 }
 
@@ -252,10 +417,14 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.closed = true
+	f.open.Store(false)
 	f.mu.Unlock()
 	close(f.stop)
 	<-f.done
 	err := f.file.Sync()
+	if err == nil {
+		f.writeAnchor()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if lost := len(f.queue) + f.taken; lost > 0 {
@@ -272,6 +441,9 @@ func (f *File) run() {
 	defer close(f.done)
 	timer := time.NewTimer(f.o.Sync)
 	defer timer.Stop()
+	signature := time.NewTimer(f.o.Checkpoint)
+	defer signature.Stop()
+	waiting := false // for the signature's timer
 	for {
 		select {
 		case <-f.wake:
@@ -291,15 +463,36 @@ func (f *File) run() {
 			if f.dirty {
 				timer.Reset(f.o.Sync)
 			}
+			if f.unsigned > 0 && !waiting {
+				wait := f.o.Checkpoint
+				if f.covered == 0 { // whoever looks at a new log should find it signed
+					wait = min(wait, f.o.Sync)
+				}
+				signature.Reset(wait)
+				waiting = true
+			}
 		case <-timer.C:
 			if f.dirty {
 				f.sync()
 			}
+		case <-signature.C:
+			waiting = false
+			f.endorse()
+		case <-f.signed:
+			f.endorse()
 		case <-f.stop:
 			f.last()
 			return
 		}
 	}
+}
+
+// endorse signs what is in the log, and puts it on the disk.
+func (f *File) endorse() {
+	if f.checkpoint() {
+		f.sync()
+	}
+	f.prune()
 }
 
 // last writes what is left, as far as the disk lets it.
@@ -309,6 +502,7 @@ func (f *File) last() {
 		more := len(f.queue) > 0
 		f.mu.Unlock()
 		if !more {
+			f.checkpoint()
 			return
 		}
 	}
@@ -338,12 +532,20 @@ func (f *File) write() bool {
 	f.mu.Unlock()
 	for len(waiting) > 0 {
 		n, err := f.writeChunk(waiting)
+		weight := 0
+		for i := range waiting[:n] {
+			weight += waiting[i].weight()
+		}
 		clear(waiting[:n]) // let go of principals and decisions
 		waiting = waiting[n:]
-		if f.wrote(n, err); err != nil {
+		f.unsigned += n
+		if f.wrote(n, weight, err); err != nil {
 			return false
 		}
-		if f.o.Size > 0 && f.size >= f.o.Size {
+		if f.unsigned >= checkpointEvery {
+			f.checkpoint()
+		}
+		if f.o.Size > 0 && f.size >= f.o.Size || f.old() {
 			f.putAside()
 		}
 	}
@@ -396,26 +598,76 @@ type end struct {
 }
 
 // wrote tells callers how the write of n records went.
-func (f *File) wrote(n int, err error) {
+func (f *File) wrote(n, weight int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := f.o.Now()
 	switch {
 	case err != nil && f.err == nil:
-		f.o.Log.Error("audit log cannot be written, every request is refused until it can", "err", err)
+		f.gap = gap{since: now, why: err.Error()}
+		consequence := "reads of secrets are refused until it can"
+		switch f.o.WhenFull {
+		case RefuseAll:
+			consequence = "every request is refused until it can"
+		case Continue:
+			consequence = "requests go on, and what does not fit into memory will be in no record"
+		}
+		f.o.Log.Error("audit log cannot be written: "+consequence, "err", err)
 	case err == nil && f.err != nil:
-		f.o.Log.Info("audit log can be written again")
+		f.o.Log.Info("audit log can be written again", "refused", f.gap.refused, "lost", f.gap.lost)
+		r := f.gap.record(now)
+		f.queue = append(f.queue, r)
+		f.load += r.weight()
 	}
 	f.err = err
+	f.load -= weight
 	if f.taken -= n; f.taken == 0 {
 		f.spare = f.spare[:0]
+	}
+	f.open.Store(f.err == nil && !f.closed && f.load < f.o.Queue)
+	if len(f.queue) > 0 {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
 	}
 	close(f.room)
 	f.room = make(chan struct{})
 }
 
+// record is what the log says of a gap when it is over.
+func (g *gap) record(now time.Time) Record {
+	details, err := json.Marshal(struct {
+		From    string `json:"from"`
+		Until   string `json:"until"`
+		Refused int    `json:"refusedRequests"`
+		Lost    int    `json:"lostRecords"`
+	}{g.since.UTC().Format(timeFormat), now.UTC().Format(timeFormat), g.refused, g.lost})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return own("AuditGap", now, g.why, details)
+}
+
+// maker is who records what the log says of itself.
+var maker = &caller.Principal{Type: caller.Service, Service: ownSource}
+
+// ownSource is the eventSource of what the log says of itself.
+const ownSource = "malote"
+
+func own(name string, now time.Time, reason string, details []byte) Record {
+	r := Record{Time: now, Event: true, Service: ownSource, Name: name, Principal: maker, Details: details}
+	if reason != "" {
+		r.ErrorCode, r.ErrorMessage = name, reason
+	}
+	return r
+}
+
 func (f *File) sync() {
 	if err := f.file.Sync(); err != nil {
 		f.o.Log.Error("audit log cannot be synced", "err", err)
+	} else {
+		f.writeAnchor()
 	}
 	f.dirty, f.synced = false, time.Now()
 }

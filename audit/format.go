@@ -4,12 +4,14 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/quoted"
+	"github.com/malote/malote/policy"
 )
 
 // What a client may make a record carry; CloudTrail cuts long fields off too.
@@ -22,7 +24,7 @@ const timeFormat = "2006-01-02T15:04:05Z"
 
 // formatter writes records. It remembers what one record has in common with the last ones.
 type formatter struct {
-	identities map[asker][]byte
+	identities map[asker]identity
 	second     int64 // that stamp shows
 	stamp      []byte
 }
@@ -33,23 +35,32 @@ type asker struct {
 	invokedBy string
 }
 
-// maxIdentities bounds what a formatter remembers: some 500 bytes each.
+// identity is what a record says of who asked.
+type identity struct {
+	user []byte // userIdentity
+	task []byte // a member of additionalEventData; nil for none
+}
+
+// maxIdentities bounds what a formatter remembers: some 800 bytes each.
 const maxIdentities = 1024
 
-func (f *formatter) identity(p *caller.Principal, via []string) []byte {
+func (f *formatter) identity(p *caller.Principal, via []string) identity {
 	key := asker{principal: p}
 	if len(via) > 0 {
 		key.invokedBy = via[len(via)-1]
 	}
-	text, ok := f.identities[key]
+	known, ok := f.identities[key]
 	if !ok {
-		text = appendIdentity(nil, p, key.invokedBy)
-		if f.identities == nil || len(f.identities) == maxIdentities {
-			f.identities = make(map[asker][]byte)
+		known.user = appendIdentity(nil, p, key.invokedBy)
+		if p != nil && p.Task != nil {
+			known.task = appendTask(nil, p.Task)
 		}
-		f.identities[key] = text
+		if f.identities == nil || len(f.identities) == maxIdentities {
+			f.identities = make(map[asker]identity)
+		}
+		f.identities[key] = known
 	}
-	return text
+	return known
 }
 
 func (f *formatter) time(t time.Time) []byte {
@@ -63,13 +74,16 @@ func (f *formatter) time(t time.Time) []byte {
 //
 // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]byte) []byte {
+	who := f.identity(r.Principal, r.Via)
 	b = append(b, `{"eventVersion":"1.11","userIdentity":`...)
-	b = append(b, f.identity(r.Principal, r.Via)...)
+	b = append(b, who.user...)
 	b = append(b, `,"eventTime":"`...)
 	b = append(b, f.time(r.Time)...)
 	b = append(b, `","eventSource":`...)
-	b = appendString(b, r.Service, maxText)
-	b = append(b[:len(b)-1], `.amazonaws.com"`...)
+	b = quoted.Append(b, r.Service, maxText)
+	if r.Service != ownSource {
+		b = append(b[:len(b)-1], `.amazonaws.com"`...)
+	}
 	b = appendMember(b, "eventName", r.Name, maxText)
 	b = appendMember(b, "awsRegion", r.Region, maxText)
 	switch {
@@ -82,47 +96,160 @@ func (f *formatter) append(b []byte, r *Record, sequence uint64, previous *[32]b
 		b = r.SourceIP.Unmap().WithZone("").AppendTo(b)
 		b = append(b, '"')
 	}
-	b = appendMember(b, "userAgent", r.UserAgent, maxUserAgent)
+	if len(r.Via) > 0 {
+		b = appendMember(b, "userAgent", r.Via[len(r.Via)-1], maxText)
+	} else {
+		b = appendMember(b, "userAgent", r.UserAgent, maxUserAgent)
+	}
 	if r.ErrorCode != "" {
 		b = appendMember(b, "errorCode", r.ErrorCode, maxText)
 		b = appendMember(b, "errorMessage", r.ErrorMessage, maxText)
 	}
-	if r.Event {
-		b = append(b, `,"requestParameters":null,"responseElements":null`...)
-		if r.Details != nil {
-			b = append(b, `,"serviceEventDetails":`...)
-			b = append(b, r.Details...)
-		}
-	} else {
-		b = append(b, `,"requestParameters":null,"responseElements":null,"additionalEventData":{`...)
-		b = appendDecision(b, r)
-		b = append(b, `}`...)
+	switch {
+	case r.Parameters != nil:
+		b = append(b, `,"requestParameters":`...)
+		b = append(b, r.Parameters...)
+	case r.EncryptionContext != nil:
+		b = append(b, `,"requestParameters":{"encryptionContext":`...)
+		b = appendMap(b, r.EncryptionContext)
+		b = append(b, '}')
+	default:
+		b = append(b, `,"requestParameters":null`...)
 	}
-	b = appendMember(b, "requestID", r.RequestID, maxText)
+	b = append(b, `,"responseElements":`...)
+	if r.Response != nil {
+		b = append(b, r.Response...)
+	} else {
+		b = append(b, `null`...)
+	}
+	switch {
+	case !r.Event:
+		b = append(b, `,"additionalEventData":{`...)
+		b = appendDecision(b, r)
+		if who.task != nil {
+			b = append(b, ',')
+			b = append(b, who.task...)
+		}
+		b = append(b, '}')
+	case r.Details != nil:
+		b = append(b, `,"serviceEventDetails":`...)
+		b = append(b, r.Details...)
+	}
+	if r.RequestID != "" {
+		b = appendMember(b, "requestID", r.RequestID, maxText)
+	}
 	b = append(b, `,"eventID":"`...)
 	b = appendUUID(b)
 	b = append(b, `","readOnly":`...)
 	b = strconv.AppendBool(b, readOnly(r.Service, r.Name))
-	if r.Resource != "" && r.Resource != "*" {
-		b = append(b, `,"resources":[{"accountId":`...)
-		b = appendString(b, r.Account, maxText)
-		if kind := resourceType(r.Resource); kind != "" {
-			b = appendMember(b, "type", kind, maxText)
-		}
-		b = appendMember(b, "ARN", r.Resource, maxText)
-		b = append(b, `}]`...)
-	}
+	b = appendResources(b, r)
 	if r.Event {
-		b = append(b, `,"eventType":"AwsServiceEvent","managementEvent":true`...)
+		b = append(b, `,"eventType":"AwsServiceEvent"`...)
 	} else {
-		b = append(b, `,"eventType":"AwsApiCall","managementEvent":true`...)
+		b = append(b, `,"eventType":"AwsApiCall"`...)
 	}
-	b = appendMember(b, "recipientAccountId", r.Account, maxText)
-	b = append(b, `,"eventCategory":"Management","sequence":`...)
+	data := dataEvent(r.Service, r.Name)
+	b = append(b, `,"managementEvent":`...)
+	b = strconv.AppendBool(b, !data)
+	if r.Account != "" {
+		b = appendMember(b, "recipientAccountId", r.Account, maxText)
+	}
+	if data {
+		b = append(b, `,"eventCategory":"Data"`...)
+	} else {
+		b = append(b, `,"eventCategory":"Management"`...)
+	}
+	return appendLink(b, sequence, previous)
+}
+
+// appendLink ends a line with its place in the chain.
+func appendLink(b []byte, sequence uint64, previous *[32]byte) []byte {
+	b = append(b, `,"sequence":`...)
 	b = strconv.AppendUint(b, sequence, 10)
 	b = append(b, `,"previousHash":"`...)
 	b = hex.AppendEncode(b, previous[:])
 	return append(b, `"}`...)
+}
+
+// appendResources writes what was asked about, each once.
+func appendResources(b []byte, r *Record) []byte {
+	if len(r.Decisions) == 0 {
+		if r.Resource == "" || r.Resource == "*" {
+			return b
+		}
+		b = append(b, `,"resources":[`...)
+		return append(appendResource(b, r.Resource, r.Account), ']')
+	}
+	seen := make(map[string]bool, len(r.Decisions))
+	for i := range r.Decisions {
+		d := &r.Decisions[i]
+		if d.Resource == "" || d.Resource == "*" || seen[d.Resource] {
+			continue
+		}
+		if len(seen) == 0 {
+			b = append(b, `,"resources":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		seen[d.Resource] = true
+		b = appendResource(b, d.Resource, d.Account)
+	}
+	if len(seen) > 0 {
+		b = append(b, ']')
+	}
+	return b
+}
+
+func appendResource(b []byte, arn, account string) []byte {
+	b = append(b, `{"accountId":`...)
+	b = quoted.Append(b, account, maxText)
+	if kind := resourceType(arn); kind != "" {
+		b = appendMember(b, "type", kind, maxText)
+	}
+	b = appendMember(b, "ARN", arn, maxText)
+	return append(b, '}')
+}
+
+// appendTask writes which task asked.
+func appendTask(b []byte, t *caller.Task) []byte {
+	b = append(b, `"task":{"taskArn":`...)
+	b = quoted.Append(b, t.ARN, maxText)
+	for _, member := range [...][2]string{{"taskDefinitionArn", t.Definition}, {"service", t.Service}, {"deployment", t.Deployment}, {"role", t.Role}} {
+		if member[1] != "" {
+			b = appendMember(b, member[0], member[1], maxText)
+		}
+	}
+	for i, name := range t.Containers {
+		if i == 0 {
+			b = append(b, `,"containers":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = quoted.Append(b, name, maxText)
+	}
+	if len(t.Containers) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+func appendMap(b []byte, m map[string]string) []byte {
+	var few [8]string // which is what there is
+	names := few[:0]
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	b = append(b, '{')
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = quoted.Append(b, name, maxText)
+		b = append(b, ':')
+		b = quoted.Append(b, m[name], maxText)
+	}
+	return append(b, '}')
 }
 
 // appendIdentity writes the userIdentity element.
@@ -145,7 +272,7 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 		b = append(b, `{"type":"IAMUser"`...)
 	default:
 		b = append(b, `{"type":`...)
-		b = appendString(b, string(p.Type), maxText)
+		b = quoted.Append(b, string(p.Type), maxText)
 	}
 	b = appendMember(b, "principalId", p.ID, maxText)
 	b = appendMember(b, "arn", p.ARN, maxText)
@@ -182,9 +309,41 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 	return append(b, '}')
 }
 
-// appendDecision says which statement of which policy decided.
+// appendDecision says which statement of which policy decided, and all that was decided
+// where there was more than one thing.
 func appendDecision(b []byte, r *Record) []byte {
-	d := &r.Decision
+	if r.Undecided {
+		return append(b, `"decision":"none"`...)
+	}
+	b = appendReason(b, &r.Decision, r.Service, r.Name)
+	if r.Operation != "" && r.Operation != r.Name {
+		b = appendMember(b, "operation", r.Operation, maxText)
+	}
+	// What differs in the resource alone is told once.
+	for i := 0; i < len(r.Decisions); {
+		if i == 0 {
+			b = append(b, `,"decisions":[{`...)
+		} else {
+			b = append(b, `,{`...)
+		}
+		d := &r.Decisions[i]
+		b = appendReason(b, &d.Decision, "", "")
+		b = append(b, `,"resources":[`...)
+		b = quoted.Append(b, d.Resource, maxText)
+		for i++; i < len(r.Decisions) && r.Decisions[i].Decision == d.Decision; i++ {
+			b = append(b, ',')
+			b = quoted.Append(b, r.Decisions[i].Resource, maxText)
+		}
+		b = append(b, `]}`...)
+	}
+	if len(r.Decisions) > 0 {
+		b = append(b, ']')
+	}
+	return b
+}
+
+// appendReason writes one decision, with its action where that is not service:name.
+func appendReason(b []byte, d *policy.Decision, service, name string) []byte {
 	if d.Allowed {
 		b = append(b, `"decision":"allowed","decidedBy":`...)
 	} else {
@@ -192,7 +351,7 @@ func appendDecision(b []byte, r *Record) []byte {
 	}
 	switch {
 	case d.Layer != 0:
-		b = appendString(b, d.Layer.String(), maxText)
+		b = quoted.Append(b, d.Layer.String(), maxText)
 	case d.Allowed:
 		b = append(b, `"root user"`...)
 	default:
@@ -215,8 +374,8 @@ func appendDecision(b []byte, r *Record) []byte {
 	if d.Grant != nil {
 		b = appendMember(b, "grant", d.Grant.ID, maxText)
 	}
-	if r.Operation != "" && r.Operation != r.Name {
-		b = appendMember(b, "operation", r.Operation, maxText)
+	if before, after, found := strings.Cut(d.Action, ":"); found && (before != service || after != name) {
+		b = appendMember(b, "action", d.Action, maxText)
 	}
 	return b
 }
@@ -225,55 +384,8 @@ func appendMember(b []byte, name, value string, limit int) []byte {
 	b = append(b, ',', '"')
 	b = append(b, name...)
 	b = append(b, '"', ':')
-	return appendString(b, value, limit)
+	return quoted.Append(b, value, limit)
 }
-
-// appendString writes s as JSON, cut to limit bytes. Line ends and everything else that
-// could forge a record are escaped.
-func appendString(b []byte, s string, limit int) []byte {
-	if len(s) > limit {
-		for limit > 0 && !utf8.RuneStart(s[limit]) {
-			limit--
-		}
-		s = s[:limit]
-	}
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		b = append(b, s[from:i]...)
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-			i++
-		case c < utf8.RuneSelf:
-			b = append(b, `\u00`...)
-			b = append(b, hexDigits[c>>4], hexDigits[c&15])
-			i++
-		default:
-			r, n := utf8.DecodeRuneInString(s[i:])
-			switch {
-			case r == utf8.RuneError && n == 1:
-				b = append(b, `\ufffd`...)
-			case r == 0x85 || r == 0x2028 || r == 0x2029: // line ends to some
-				b = append(b, `\u`...)
-				b = append(b, hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-			default:
-				b = append(b, s[i:i+n]...)
-			}
-			i += n
-		}
-		from = i
-	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
-}
-
-const hexDigits = "0123456789abcdef"
 
 // appendUUID writes a random UUID. It names the record and protects nothing.
 func appendUUID(b []byte) []byte {
@@ -293,7 +405,7 @@ func appendUUID(b []byte) []byte {
 
 // readOnly is CloudTrail's: whether the operation could have changed something.
 func readOnly(service, name string) bool {
-	for _, prefix := range [...]string{"Get", "List", "Describe", "BatchGet", "Simulate", "Validate", "Lookup", "Discover"} {
+	for _, prefix := range [...]string{"Get", "List", "Describe", "Head", "Filter", "BatchGet", "Simulate", "Validate", "Lookup", "Discover"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -308,6 +420,18 @@ func readOnly(service, name string) bool {
 	return service == "sts"
 }
 
+// dataEvent is CloudTrail's: whether the operation is about what is in a resource, which
+// LookupEvents leaves out.
+//
+// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
+func dataEvent(service, name string) bool {
+	if service == "logs" {
+		return name == "PutLogEvents" || name == "GetLogEvents" || name == "FilterLogEvents"
+	}
+	return service == "s3" && (strings.Contains(name, "Object") && !strings.Contains(name, "ObjectLockConfiguration") ||
+		strings.Contains(name, "MultipartUpload") || strings.HasPrefix(name, "UploadPart") || name == "ListParts")
+}
+
 // resourceType is CloudFormation's name for what an ARN points to, where it has one.
 func resourceType(arn string) string {
 	var service string
@@ -320,6 +444,12 @@ func resourceType(arn string) string {
 		if rest = after; i == 2 {
 			service = part
 		}
+	}
+	if service == "s3" {
+		if strings.Contains(rest, "/") {
+			return "AWS::S3::Object"
+		}
+		return "AWS::S3::Bucket"
 	}
 	kind := rest
 	if i := strings.IndexAny(kind, "/:"); i >= 0 {
@@ -342,6 +472,8 @@ func resourceType(arn string) string {
 		return "AWS::IAM::Group"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "logs:log-group":
+		return "AWS::Logs::LogGroup"
 	case "ecs:cluster":
 		return "AWS::ECS::Cluster"
 	case "ecs:service":

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // segment is a file that was put aside.
@@ -78,8 +79,55 @@ func firstSequence(file *os.File) (uint64, error) {
 
 // putAside starts a new file. When it cannot, the old one grows on, and the operator hears of it.
 func (f *File) putAside() {
+	f.checkpoint() // so that the file ends with one
 	if err := f.startSegment(); err != nil {
 		f.o.Log.Error("audit log cannot start a new file", "err", err)
+		return
+	}
+	f.pruned = time.Time{}
+	f.prune()
+}
+
+// old reports whether the file has waited long enough to be put aside: what is not aside
+// is never deleted.
+func (f *File) old() bool {
+	return f.o.KeepFor > 0 && f.o.Now().Sub(f.begun) >= min(f.o.KeepFor/8, 24*time.Hour)
+}
+
+// prune deletes the files that need not be kept, oldest first, as far as a checkpoint has
+// signed what is in them.
+func (f *File) prune() {
+	if f.o.KeepFor <= 0 && f.o.KeepFiles <= 0 || time.Since(f.pruned) < time.Hour {
+		return
+	}
+	f.pruned = time.Now()
+	list, err := segments(f.path)
+	if err != nil {
+		f.o.Log.Error("audit log's old files cannot be listed", "err", err)
+		return
+	}
+	for i, s := range list {
+		next := f.first
+		if i+1 < len(list) {
+			next = list[i+1].first
+		}
+		if next-1 > f.covered {
+			return
+		}
+		surplus := f.o.KeepFiles > 0 && len(list)-i > f.o.KeepFiles
+		if info, err := os.Stat(s.path); !surplus && (f.o.KeepFor <= 0 || err != nil || f.o.Now().Sub(info.ModTime()) < f.o.KeepFor) {
+			return // those behind it are younger
+		}
+		if err := os.Remove(s.path); err != nil {
+			f.o.Log.Error("audit log's old file cannot be deleted", "err", err)
+			return
+		}
+		f.o.Log.Info("audit log's old file deleted", "file", s.path)
+		details, err := json.Marshal(map[string]any{"file": filepath.Base(s.path), "firstSequence": s.first, "lastSequence": next - 1})
+		if err != nil {
+			panic(err) // a name and numbers
+		}
+		f.enqueue([]Record{own("AuditFileDeleted", f.o.Now(), "", details)})
 	}
 }
 
@@ -90,6 +138,7 @@ func (f *File) startSegment() error {
 	if err := f.file.Sync(); err != nil {
 		return err
 	}
+	f.writeAnchor()
 	next, err := os.OpenFile(f.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -117,7 +166,7 @@ func (f *File) startSegment() error {
 	old := f.file
 	f.file = next
 	f.mu.Unlock()
-	f.size, f.first = 0, f.sequence+1
+	f.size, f.first, f.begun = 0, f.sequence+1, f.o.Now()
 	return old.Close()
 }
 

@@ -3,7 +3,7 @@
 // policy, and has the answer, denials included, in the audit.
 //
 // It promises: Authorize returns nil only when the policies allow the access and the
-// audit has taken its record.
+// audit has the decision: in the record of the request that it belongs to, or else in one of its own.
 package authz
 
 import (
@@ -84,7 +84,9 @@ func (a *Authorizer) Authorize(ctx context.Context, access *Access) error {
 		denied = &Denied{Access: *access, Decision: d, Principal: p}
 	}
 	if a.audit != nil {
-		if err := a.audit.Record(ctx, record(caller.From(ctx), access, d, p, denied, now)); err != nil {
+		request := caller.From(ctx)
+		r := record(request, access, d, p, denied, now)
+		if err := audit.Note(ctx, a.audit, request, &r); err != nil {
 			return fmt.Errorf("recording %s: %w", access.Action, err)
 		}
 	}
@@ -163,6 +165,9 @@ func record(request *caller.Request, access *Access, d policy.Decision, p *calle
 	r.Service, r.Name, _ = strings.Cut(access.Action, ":")
 	if r.Account == "" {
 		r.Account = p.Account
+	}
+	if len(request.Via) > 0 {
+		r.EncryptionContext = access.EncryptionContext
 	}
 	if denied != nil {
 		r.ErrorCode, r.ErrorMessage = "AccessDenied", denied.ErrorMessage()

@@ -7,6 +7,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,7 @@ type ControlPlane struct {
 	Services  []gateway.Service
 	Directory *directory.Directory
 	Keyring   *keyring.Keyring
+	AuditKey  ed25519.PublicKey // of the signatures in the audit
 	// Made is what the first start made and nobody knew before.
 	Made *directory.Bootstrapped
 
@@ -88,19 +90,28 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	authorizer := authz.New(authz.Config{Policies: people, Audit: c.Audit, Now: c.Now})
 
+	key, err := auditKey(ctx, ring)
+	if err != nil {
+		return nil, errors.Join(err, people.Close())
+	}
+	if file, ok := c.Audit.(*audit.File); ok {
+		file.Sign(key)
+	}
+
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
-	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: keys, Now: c.Now, Log: c.Log})
+	sealing := auditedKeys{keys}
+	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: sealing, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
-	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, now: c.Now}
+	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, AuditKey: key.Public().(ed25519.PublicKey), now: c.Now}
 	rotators, err := plane.rotators(c, tokens)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rotation functions: %w", err), people.Close())
 	}
 	holders := new(holders)
 	secrets := secretsmanager.New(secretsmanager.Config{
-		Store: ring, Authz: authorizer, Keys: keys, Principals: people, Functions: rotators, Tasks: holders, Audit: c.Audit, Now: c.Now, Log: c.Log,
+		Store: ring, Authz: authorizer, Keys: sealing, Principals: people, Functions: rotators, Tasks: holders, Audit: c.Audit, Now: c.Now, Log: c.Log,
 	})
-	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: keys, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
+	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: sealing, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Versions: versions{secrets, parameters}, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 	holders.tasks = tasks
 
@@ -120,12 +131,17 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
 	}
 	if c.Blobs != nil {
-		objects := s3.New(s3.Config{Store: ring, Blobs: c.Blobs, Authz: authorizer, Keys: keys, Principals: people, Now: c.Now, Log: c.Log})
+		objects := s3.New(s3.Config{Store: ring, Blobs: c.Blobs, Authz: authorizer, Keys: sealing, Principals: people, Now: c.Now, Log: c.Log})
 		services = append(services, gateway.Service{Name: "s3", Impl: objects, MaxBody: s3.MaxBody})
 		upkeeps["s3"] = func(ctx context.Context) error { return s3.Maintain(ctx, objects) }
 	}
 	plane.Services, plane.Metrics = services, metrics(tasks, c.Log)
+	var requests gateway.Audit
+	if c.Audit != nil {
+		requests = audit.NewRequests(c.Audit, c.Now)
+	}
 	plane.Handler, err = gateway.New(gateway.Config{
+		Audit:       requests,
 		Services:    services,
 		Credentials: people,
 		Domains:     append([]string{"localhost"}, c.Domains...),

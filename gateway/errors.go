@@ -20,6 +20,8 @@ type failure struct {
 	server  bool // our fault
 	details any  // the SDK's exception, whose other members are part of the answer; or nil
 
+	recorded string // the text as the audit has it, where that is another
+
 	// Of S3 alone.
 	elements [][2]string // beside code and message
 	header   http.Header
@@ -40,6 +42,7 @@ var internalErrors = map[string]string{
 	"kms":            "KMSInternalException",
 	"ecs":            "ServerException",
 	"logs":           "ServiceUnavailableException",
+	"cloudtrail":     "InternalFailure",
 	"iam":            "ServiceFailure",
 	"sts":            "InternalFailure",
 	"s3":             "InternalError",

@@ -41,6 +41,11 @@ type exchange struct {
 
 	status int
 	code   string // of the error that was answered
+
+	// Of the audit: the context of a request that it has begun and not yet recorded, and
+	// what is to be shown of it.
+	audited    context.Context
+	parameters []byte
 }
 
 // buffers hold bodies. What returns to the pool has been wiped.
@@ -91,6 +96,11 @@ func (e *exchange) serve() {
 		return
 	}
 	op := e.service.operations[e.operation]
+	ctx, err := e.begin(ctx, op)
+	if err != nil {
+		e.fail(err)
+		return
+	}
 	if op == nil {
 		e.refuse(e.unknownOperation())
 		return
@@ -101,6 +111,56 @@ func (e *exchange) serve() {
 	}
 	if err != nil {
 		e.fail(err)
+	}
+}
+
+// begin tells the audit of a request whose signature is right. Op is nil where the request
+// names none that there is.
+func (e *exchange) begin(ctx context.Context, op *operation) (context.Context, error) {
+	reveals := false
+	if op != nil {
+		if err := e.service.prepare(op); err != nil {
+			return nil, err
+		}
+		reveals = op.reveals
+	}
+	if e.g.cfg.Audit == nil {
+		return ctx, nil
+	}
+	begun, err := e.g.cfg.Audit.Begin(ctx, reveals)
+	if err != nil {
+		return nil, fmt.Errorf("the audit refuses the request: %w", err)
+	}
+	e.audited = begun
+	return begun, nil
+}
+
+// record has the audit record how the request ended, before the client hears of it.
+func (e *exchange) record(code, message string, response []byte) error {
+	if e.audited == nil {
+		return nil
+	}
+	ctx := e.audited
+	e.audited = nil
+	if err := e.g.cfg.Audit.End(ctx, code, message, e.parameters, response); err != nil {
+		return fmt.Errorf("recording the request: %w", err)
+	}
+	return nil
+}
+
+// recordDone is record of a request that was done, with what of its output the audit may have.
+func (e *exchange) recordDone(op *operation, out any) error {
+	var response []byte
+	if e.audited != nil && op.tells != nil {
+		response = op.tells.Append(nil, reflect.ValueOf(out).Elem())
+	}
+	return e.record("", "", response)
+}
+
+// show notes what of the input the audit may have.
+func (e *exchange) show(op *operation, in reflect.Value) {
+	if e.audited != nil && op.shows != nil {
+		e.parameters = op.shows.Append(make([]byte, 0, 96), in.Elem())
 	}
 }
 
@@ -168,7 +228,7 @@ func clipped(s string, size int) string {
 func (e *exchange) maxBody() int64 {
 	s := e.service
 	if s == nil {
-		prefix, _, _ := strings.Cut(e.r.Header.Get("X-Amz-Target"), ".")
+		prefix, _ := cutTarget(e.r.Header.Get("X-Amz-Target"))
 		s = e.g.byTarget[prefix]
 	}
 	if s != nil && s.maxBody > 0 {
@@ -218,7 +278,7 @@ func (e *exchange) tooLong(limit int64) *failure {
 // route finds the service and the operation that a request names.
 func (e *exchange) route(body []byte) *failure {
 	if target := e.r.Header.Get("X-Amz-Target"); target != "" {
-		prefix, name, _ := strings.Cut(target, ".")
+		prefix, name := cutTarget(target)
 		e.service, e.operation = e.g.byTarget[prefix], name
 		if e.service == nil {
 			return &failure{code: "UnknownOperationException", text: "No service here has this target.", status: http.StatusBadRequest}
@@ -243,6 +303,16 @@ func (e *exchange) route(body []byte) *failure {
 	return nil
 }
 
+// cutTarget is the service's part of X-Amz-Target and the operation. CloudTrail's part has
+// dots.
+func cutTarget(target string) (prefix, operation string) {
+	i := strings.LastIndexByte(target, '.')
+	if i < 0 {
+		return target, ""
+	}
+	return target[:i], target[i+1:]
+}
+
 func (e *exchange) unknownOperation() *failure {
 	switch {
 	case e.service.query && e.operation == "":
@@ -258,9 +328,6 @@ func (e *exchange) unknownOperation() *failure {
 
 // call decodes and checks the input and calls the method.
 func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, error) {
-	if err := e.service.prepare(op); err != nil {
-		return nil, err
-	}
 	in := reflect.New(op.in)
 	var err error
 	if e.service.query {
@@ -274,6 +341,7 @@ func (e *exchange) call(ctx context.Context, op *operation, body []byte) (any, e
 	if err != nil {
 		return nil, err
 	}
+	e.show(op, in)
 	if err := e.service.validate(op, in.Elem()); err != nil {
 		return nil, err
 	}
@@ -312,6 +380,9 @@ func (e *exchange) answer(op *operation, out any) error {
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
+	if err := e.recordDone(op, out); err != nil {
+		return err
+	}
 	e.write(http.StatusOK, contentType, *buffer)
 	return nil
 }
@@ -330,6 +401,9 @@ func (e *exchange) write(status int, contentType string, body []byte) {
 // fail answers an error. One that is not AWS's is logged, and its text stays here.
 func (e *exchange) fail(err error) {
 	f := e.service.failureOf(err)
+	if v := (*violation)(nil); f != nil && errors.As(err, &v) {
+		f.recorded = v.withoutValues()
+	}
 	if f == nil {
 		f = internal(e.service)
 		level := slog.LevelError
@@ -345,6 +419,13 @@ func (e *exchange) fail(err error) {
 // refuse answers a failure.
 func (e *exchange) refuse(f *failure) {
 	e.code = f.code
+	message := f.recorded
+	if message == "" && f.details != nil { // of a service's: others may quote the request
+		message = f.text
+	}
+	if err := e.record(f.code, message, nil); err != nil { // no secret goes out with it
+		e.g.cfg.Log.LogAttrs(e.r.Context(), slog.LevelError, "a refusal is not in the audit", slog.String("request_id", e.id), slog.Any("err", err))
+	}
 	if e.service.dialect() == dialectREST {
 		e.refuseREST(f)
 		return

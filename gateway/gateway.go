@@ -3,14 +3,15 @@
 //
 // It promises: no method is called unless the request's signature has been verified and
 // its input satisfies the constraints of AWS's API description; what a service returns,
-// error or panic included, leaves in AWS's form; no value of a request or an answer is
-// ever logged.
+// error or panic included, leaves in AWS's form, and only once the audit has a record of
+// it; no value of a request or an answer is ever logged.
 //
 // It knows the SDK's types and no service. Whether the caller may do what it asks, each
 // operation decides itself.
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,6 +39,8 @@ type Config struct {
 	// Unsigned serve what lies at and below a path for anybody, such as those who were given
 	// a token: they decide by themselves who may.
 	Unsigned map[string]http.Handler
+	// Audit has a record of each request for Services whose signature is right; nil has none.
+	Audit Audit
 	// Domains are names of this gateway below which S3's buckets have theirs:
 	// bucket.s3.example.com.
 	Domains []string
@@ -58,6 +61,17 @@ type Service struct {
 	Impl any
 	// MaxBody is how many bytes the body of a request for it may have; 0 means Config's.
 	MaxBody int64
+}
+
+// Audit records requests. *audit.Requests does.
+type Audit interface {
+	// Begin is called before a request is looked at: reveals says that its answer holds
+	// secrets. Its error refuses the request. What services decide in the context it returns
+	// is part of the record.
+	Begin(ctx context.Context, reveals bool) (context.Context, error)
+	// End is called before the answer is written, with its error's code or "", and what of
+	// input and output may be shown, as JSON or nil. Its error refuses the answer.
+	End(ctx context.Context, code, message string, parameters, response []byte) error
 }
 
 type gateway struct {
@@ -103,6 +117,9 @@ func New(cfg Config) (http.Handler, error) {
 			g.rest = svc
 		default:
 			g.byTarget[svc.model.Target] = svc
+			// CloudTrail's is com.amazonaws.….CloudTrail_20131101 to the AWS CLI, and its last
+			// part alone to the SDK for Go.
+			g.byTarget[svc.model.Target[strings.LastIndexByte(svc.model.Target, '.')+1:]] = svc
 		}
 	}
 	for _, handlers := range []map[string]http.Handler{cfg.Handlers, cfg.Unsigned} {

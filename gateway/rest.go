@@ -76,6 +76,11 @@ func (e *exchange) serveREST() {
 	}
 	ctx := e.accept(a, credential)
 	op := e.service.operations[e.operation]
+	ctx, err = e.begin(ctx, op)
+	if err != nil {
+		e.fail(err)
+		return
+	}
 	if op == nil {
 		e.refuse(e.notImplemented())
 		return
@@ -216,9 +221,6 @@ var checked = map[string]bool{
 
 // callREST decodes the input, checks it and calls the method.
 func (e *exchange) callREST(ctx context.Context, op *operation, t restxml.Target, query url.Values, content *content) (any, error) {
-	if err := e.service.prepare(op); err != nil {
-		return nil, err
-	}
 	var body []byte
 	if !op.rest.Streams() {
 		var err error
@@ -236,6 +238,7 @@ func (e *exchange) callREST(ctx context.Context, op *operation, t restxml.Target
 	if err := op.rest.Decode(in.Interface(), e.r, t, query, body, content); err != nil {
 		return nil, err
 	}
+	e.show(op, in)
 	if err := e.service.validate(op, in.Elem()); err != nil {
 		return nil, err
 	}
@@ -303,10 +306,17 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return 
 func (e *exchange) answerREST(op *operation, out any) error {
 	buffer := buffers.Get().(*[]byte)
 	defer release(buffer)
+	recorded := e.recordDone(op, out) // before there is a header of the answer
 	h := e.w.Header()
+	if recorded != nil {
+		h = http.Header{}
+	}
 	answer, err := op.rest.Encode(*buffer, out, h)
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
+	}
+	if recorded != nil {
+		return recorded
 	}
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)

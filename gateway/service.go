@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -12,6 +13,7 @@ import (
 	"github.com/malote/malote/gateway/awsjson"
 	"github.com/malote/malote/gateway/model"
 	"github.com/malote/malote/gateway/restxml"
+	"github.com/malote/malote/gateway/shown"
 )
 
 // service is a service as the gateway serves it.
@@ -39,6 +41,9 @@ type operation struct {
 	rest      *restxml.Codec
 	validator *model.Validator
 	hasOutput bool
+	reveals   bool        // the answer holds secrets
+	shows     *shown.Plan // of the input; nil for none
+	tells     *shown.Plan // of the output; nil for none
 	err       error
 }
 
@@ -113,11 +118,45 @@ func (s *service) prepare(op *operation) error {
 		if described.Input != nil {
 			op.validator, op.err = model.NewValidator(described.Input, op.in)
 		}
+		op.audited(s.name, described)
 		if op.err == nil && s.router != nil {
 			op.rest, op.err = restxml.NewCodec(s.model, op.name, op.in, op.out)
 		}
 	})
 	return op.err
+}
+
+// audited reads what the audit has to know about op.
+func (op *operation) audited(service string, described *model.Operation) {
+	if op.err == nil && described.Input != nil {
+		op.shows, op.err = shown.New(described.Input, op.in)
+	}
+	op.reveals = revealing[op.logged]
+	if described.Output == nil {
+		return
+	}
+	op.reveals = op.reveals || described.Output.Hides()
+	// As on AWS: what reads is recorded without its answer, but that which gives credentials.
+	if op.err == nil && (!reads(op.name) || service == "sts" && strings.HasPrefix(op.name, "Assume")) {
+		op.tells, op.err = shown.New(described.Output, op.out)
+	}
+}
+
+// revealing are operations whose answers hold secrets though the API's description does not
+// call them sensitive: bodies of objects (environment files are some), what programs
+// logged, and session tokens.
+var revealing = map[string]bool{
+	"s3:GetObject": true, "s3:SelectObjectContent": true, "logs:GetLogEvents": true, "logs:FilterLogEvents": true, "logs:StartLiveTail": true,
+	"ecs:ExecuteCommand": true,
+}
+
+func reads(name string) bool {
+	for _, prefix := range [...]string{"Get", "List", "Describe", "BatchGet", "Head", "Lookup", "Simulate", "Validate", "Filter", "Decrypt", "Generate", "Verify", "Sign", "Encrypt"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // validate checks an input and words what is wrong with it as the service does.
@@ -153,7 +192,7 @@ func (s *service) invalid(op *operation, violations []model.Violation) error {
 		return nil
 	}
 	if s.router != nil {
-		return restViolation(kept)
+		return &violation{restViolation(kept), kept}
 	}
 	code := "ValidationException"
 	switch {
@@ -165,7 +204,24 @@ func (s *service) invalid(op *operation, violations []model.Violation) error {
 			code = "ClientException"
 		}
 	}
-	return &smithy.GenericAPIError{Code: code, Message: model.Message(kept), Fault: smithy.FaultClient}
+	return &violation{&smithy.GenericAPIError{Code: code, Message: model.Message(kept), Fault: smithy.FaultClient}, kept}
+}
+
+// violation is the error for an input that violates constraints. Its message has values,
+// which are none of the audit's business.
+type violation struct {
+	error
+	found []model.Violation
+}
+
+func (v *violation) Unwrap() error { return v.error }
+
+func (v *violation) withoutValues() string {
+	paths := make([]string, len(v.found))
+	for i := range v.found {
+		paths[i] = "'" + v.found[i].Path + "'"
+	}
+	return fmt.Sprintf("%d validation errors detected, at %s", len(paths), strings.Join(paths, ", "))
 }
 
 func contains(list []string, s string) bool {

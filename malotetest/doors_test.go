@@ -97,6 +97,12 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 	if op.Input != nil {
 		input = example(t, op.Input, op.Name).(map[string]any)
 	}
+	return callWith(t, cfg, service, op, input)
+}
+
+// callWith sends a request for an operation.
+func callWith(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operation, input map[string]any) (int, string) {
+	t.Helper()
 	if service.Protocol == model.RestXML {
 		return send(t, cfg, service.Name, restRequest(t, *cfg.BaseEndpoint, op, input))
 	}

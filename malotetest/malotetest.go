@@ -61,6 +61,7 @@ type System struct {
 	plane   *controlplane.ControlPlane
 	raw     store.Store // beneath the keyring
 	objects string      // the folder of objects' bodies
+	trail   string      // the audit
 	logged  *buffer
 	errors  *buffer // every body that was answered with a status of 400 and more
 }
@@ -114,12 +115,12 @@ func New(t testing.TB, with ...Option) *System {
 	dir := t.TempDir()
 	root := seal.NewFile(filepath.Join(dir, "root.key"))
 	trail := filepath.Join(dir, "audit.log")
-	records, err := audit.Open(trail, audit.Options{})
+	records, err := audit.Open(trail, audit.Options{Now: o.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &System{Clock: o.clock, Canaries: new(canary.Set), t: t, raw: o.store, logged: new(buffer), errors: new(buffer)}
-	s.objects = filepath.Join(dir, "objects")
+	s.objects, s.trail = filepath.Join(dir, "objects"), trail
 	bodies, err := blobs.OpenFolder(s.objects)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +149,7 @@ func New(t testing.TB, with ...Option) *System {
 		if err := records.Close(); err != nil {
 			t.Errorf("closing the audit: %v", err)
 		}
-		s.sweep(trail)
+		s.sweep()
 		if err := bodies.Close(); err != nil {
 			t.Errorf("closing the folder of bodies: %v", err)
 		}
@@ -169,6 +170,10 @@ func (s *System) Endpoint() string { return s.server.URL }
 
 // Objects is the folder in which the bodies of objects are.
 func (s *System) Objects() string { return s.objects }
+
+// Audit is the file of the audit. It has a request's record when its answer has come, or a
+// moment later.
+func (s *System) Audit() string { return s.trail }
 
 // Metrics answers GET /metrics, as at malote up --metrics-listen.
 func (s *System) Metrics() http.Handler { return s.plane.Metrics }
@@ -249,11 +254,11 @@ func Allow(resource string, actions ...string) string {
 func (s *System) Canary() string { return s.Canaries.New() }
 
 // sweep searches everything that malote wrote.
-func (s *System) sweep(trail string) {
+func (s *System) sweep() {
 	var hits []canary.Hit
 	hits = append(hits, s.Canaries.Bytes("the log", s.logged.Bytes())...)
 	hits = append(hits, s.Canaries.Bytes("an error", s.errors.Bytes())...)
-	written, err := os.ReadFile(trail)
+	written, err := os.ReadFile(s.trail)
 	if err != nil {
 		s.t.Errorf("reading the audit: %v", err)
 	}

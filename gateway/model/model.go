@@ -294,8 +294,8 @@ func (s *Shape) sensitive(path string, found *[]string) {
 	}
 }
 
-// hides reports whether a value of this shape has anything sensitive in it.
-func (s *Shape) hides() bool {
+// Hides reports whether a value of this shape has anything sensitive in it.
+func (s *Shape) Hides() bool {
 	var paths []string
 	s.sensitive("", &paths)
 	return len(paths) > 0

@@ -87,7 +87,7 @@ type memberCheck struct {
 }
 
 func pair(s *Shape, t *shape.Type) (*check, error) {
-	c := &check{shape: s, typ: t, hidden: s.hides()}
+	c := &check{shape: s, typ: t, hidden: s.Hides()}
 	useful := false
 	if s.Min != nil || s.Max != nil || s.Pattern != "" || len(s.Enum) > 0 {
 		c.own, useful = true, true

@@ -19,7 +19,7 @@ func Append(b []byte, s string, limit int) []byte {
 	from := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+		if plain[c] {
 			i++
 			continue
 		}
@@ -50,5 +50,13 @@ func Append(b []byte, s string, limit int) []byte {
 	b = append(b, s[from:]...)
 	return append(b, '"')
 }
+
+// plain are the bytes that are written as they are.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
 
 const hexDigits = "0123456789abcdef"

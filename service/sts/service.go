@@ -64,9 +64,9 @@ func (s *Service) open(ctx context.Context, name string) error {
 	if s.audit == nil {
 		return nil
 	}
-	err := s.audit.Record(ctx, audit.Record{
+	err := audit.Note(ctx, s.audit, r, &audit.Record{
 		Time: s.now(), Service: "sts", Name: name, Operation: r.Operation, Region: r.Region, SourceIP: r.SourceIP, UserAgent: r.UserAgent,
-		RequestID: r.ID, Via: r.Via, Principal: r.Principal, Account: r.Principal.Account, Decision: policy.Decision{Allowed: true, Action: "sts:" + name},
+		RequestID: r.ID, Via: r.Via, Principal: r.Principal, Account: r.Principal.Account, Undecided: true, Decision: policy.Decision{Allowed: true, Action: "sts:" + name},
 	})
 	if err != nil {
 		return fmt.Errorf("recording sts:%s: %w", name, err)

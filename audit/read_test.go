@@ -1,0 +1,256 @@
+package audit_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/malote/malote/audit"
+)
+
+// spread writes n records, a minute apart, into several files.
+func spread(t testing.TB, n int, o audit.Options) (path string, start time.Time) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "audit.log")
+	o.Delay = time.Microsecond
+	f := open(t, path, o)
+	start = sample().Time
+	for i := range n {
+		r := sample()
+		r.Time, r.RequestID = start.Add(time.Duration(i)*time.Minute), fmt.Sprint("req-", i)
+		if i%10 == 3 {
+			r.ErrorCode = "AccessDenied"
+		}
+		if err := f.Record(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if i%500 == 0 { // so that a file is put aside between
+			if err := f.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path, start
+}
+
+func TestReadBothWays(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	path, start := spread(t, n, audit.Options{Size: 1 << 20})
+	if aside, _ := filepath.Glob(path + ".0*"); len(aside) < 2 {
+		t.Fatalf("put aside: %v", aside)
+	}
+	read := func(since time.Time) (list []uint64) {
+		for line, err := range audit.Lines(path, since) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := audit.Parse(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, e.Sequence)
+		}
+		return list
+	}
+	if all := read(time.Time{}); len(all) != n || all[0] != 1 || !slices.IsSorted(all) {
+		t.Errorf("%d records read, want %d in order", len(all), n)
+	}
+	// What is asked for is there, and not much before it.
+	for _, i := range []int{0, 1, 999, 1500, 2999} {
+		got := read(start.Add(time.Duration(i) * time.Minute))
+		if len(got) < n-i || len(got) > n-i+1000 || got[len(got)-1] != n {
+			t.Errorf("from record %d on: %d records", i, len(got))
+		}
+	}
+	for _, before := range []uint64{0, 2, 1000, 3000, 5000} {
+		want := uint64(n)
+		if before > 0 {
+			want = min(n, before-1)
+		}
+		for line, err := range audit.Backward(path, before) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, err := audit.Parse(line); err != nil || e.Sequence != want {
+				t.Fatalf("before %d: record %v, %v, want %d", before, e, err, want)
+			}
+			want--
+		}
+		if want != 0 {
+			t.Errorf("before %d: ends before record %d", before, want)
+		}
+	}
+	if last, err := audit.Last(path, 7); err != nil || len(last) != 7 {
+		t.Errorf("Last = %d lines, %v", len(last), err)
+	} else if e, err := audit.Parse(last[0]); err != nil || e.Sequence != n-6 {
+		t.Errorf("Last begins with %v, %v", e, err)
+	}
+	if _, err := audit.Last(filepath.Join(t.TempDir(), "audit.log"), 7); err == nil {
+		t.Error("there is no log, and no error")
+	}
+}
+
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	const n = 1200
+	path, start := spread(t, n, audit.Options{Size: 1 << 20})
+	hour := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
+	for _, tt := range []struct {
+		name string
+		f    audit.Filter
+		want int
+	}{
+		{"all", audit.Filter{}, n},
+		{"two hours", audit.Filter{Since: hour(3), Until: hour(5)}, 120},
+		{"errors", audit.Filter{Error: "*"}, n / 10},
+		{"errors of an hour", audit.Filter{Error: "AccessDenied", Since: hour(10), Until: hour(11)}, 6},
+		{"another error", audit.Filter{Error: "Throttling"}, 0},
+		{"operation", audit.Filter{Name: "GetSecretValue", Service: "secretsmanager"}, n},
+		{"operations", audit.Filter{Name: "Get*"}, n},
+		{"another's", audit.Filter{Service: "kms"}, 0},
+		{"role", audit.Filter{Principal: "app"}, n},
+		{"role by ARN", audit.Filter{Principal: "arn:aws:iam::111122223333:role/team/app"}, n},
+		{"session", audit.Filter{Principal: "*/app/s1"}, n},
+		{"access key", audit.Filter{Principal: "ASIAEXAMPLE"}, n},
+		{"part of a name", audit.Filter{Principal: "ap"}, 0},
+		{"secret", audit.Filter{Resource: "secret:db-*"}, 0},
+		{"secret anywhere", audit.Filter{Resource: "*:secret:db-*"}, n},
+		{"secret's name", audit.Filter{Resource: "db-AbCdEf"}, n},
+		{"request", audit.Filter{RequestID: "req-77"}, 1},
+		{"task", audit.Filter{Task: "web"}, 0},
+	} {
+		got := 0
+		for _, err := range audit.Query(path, tt.f) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got++
+		}
+		if got != tt.want {
+			t.Errorf("%s: %d records, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Follow sees every record once, whichever file it comes into.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Delay: time.Microsecond, Size: 20_000})
+	write := func(n int) {
+		for range n {
+			if err := f.Record(t.Context(), sample()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := f.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	write(50)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	next := uint64(41)
+	for line, err := range audit.Follow(ctx, path, 10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := audit.Parse(line); err != nil || e.Sequence != next {
+			t.Fatalf("record %v, %v, want %d", e, err, next)
+		}
+		if next++; next == 52 || next == 300 {
+			write(300)
+		}
+		if next == 51 {
+			write(1)
+		}
+		if next == 651 {
+			break
+		}
+	}
+	if next != 651 {
+		t.Errorf("ended before record %d", next)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	clock := time.Now()
+	for name, o := range map[string]audit.Options{
+		"files": {KeepFiles: 2}, "time": {KeepFor: 24 * time.Hour, Now: func() time.Time { return clock }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			o.Delay, o.Size = time.Microsecond, 20_000
+			write := func(key bool) {
+				t.Helper()
+				f := open(t, path, o)
+				private, _ := newKey(t)
+				if key {
+					f.Sign(private)
+				}
+				for range 200 {
+					if err := f.Record(t.Context(), sample()); err != nil {
+						t.Fatal(err)
+					}
+					if err := f.Flush(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			aside := func() []string {
+				list, err := filepath.Glob(path + ".0*")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return list
+			}
+			write(false)
+			unsigned := aside()
+			if len(unsigned) < 4 {
+				t.Fatalf("%d files were put aside", len(unsigned))
+			}
+			old := clock.Add(-25 * time.Hour)
+			for _, file := range unsigned {
+				if err := os.Chtimes(file, old, old); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(false)
+			if now := aside(); len(now) <= len(unsigned) {
+				t.Errorf("%d files of %d are left: nobody has signed what was in them", len(now), len(unsigned))
+			}
+			write(true)
+			for _, file := range unsigned {
+				if _, err := os.Stat(file); err == nil {
+					t.Errorf("%s is still there", filepath.Base(file))
+				}
+			}
+			if now := aside(); name == "files" && len(now) != 2 || len(now) < 2 {
+				t.Errorf("%d files are left", len(now))
+			}
+			chain := verify(t, path)
+			told := 0
+			for _, err := range audit.Query(path, audit.Filter{Service: "malote", Name: "AuditFileDeleted"}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				told++
+			}
+			if chain.First == 1 || told == 0 {
+				t.Errorf("chain = %+v, %d deletions are told of", chain, told)
+			}
+		})
+	}
+}

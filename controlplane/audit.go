@@ -1,0 +1,72 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/audit"
+	"github.com/malote/malote/service/kms"
+	"github.com/malote/malote/store"
+)
+
+// auditKey is where the seed of the key is that signs the audit's checkpoints, sealed by
+// the keyring like every value.
+const auditKeyKey = "audit/key"
+
+// auditKey is the key that signs the audit's checkpoints, drawn at the first start. Control
+// planes on one store share it, and each has a log of its own.
+func auditKey(ctx context.Context, ring store.Store) (ed25519.PrivateKey, error) {
+	var seed []byte
+	err := ring.Update(ctx, func(tx store.Tx) (err error) {
+		if seed, err = tx.Get(auditKeyKey); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		seed = make([]byte, ed25519.SeedSize)
+		_, _ = rand.Read(seed) // never fails: it ends the program instead
+		return tx.Put(auditKeyKey, seed)
+	})
+	if err == nil && len(seed) != ed25519.SeedSize {
+		err = fmt.Errorf("it has %d bytes", len(seed))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the audit's key: %w", err)
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// auditedKeys is KMS for other services. What fails there after it was allowed is in the
+// record of the call.
+type auditedKeys struct{ *kms.Service }
+
+func (k auditedKeys) GenerateDataKey(ctx context.Context, in *awskms.GenerateDataKeyInput) (*awskms.GenerateDataKeyOutput, error) {
+	out, err := k.Service.GenerateDataKey(ctx, in)
+	return out, audited(ctx, err)
+}
+
+func (k auditedKeys) Decrypt(ctx context.Context, in *awskms.DecryptInput) (*awskms.DecryptOutput, error) {
+	out, err := k.Service.Decrypt(ctx, in)
+	return out, audited(ctx, err)
+}
+
+func (k auditedKeys) Encrypt(ctx context.Context, in *awskms.EncryptInput) (*awskms.EncryptOutput, error) {
+	out, err := k.Service.Encrypt(ctx, in)
+	return out, audited(ctx, err)
+}
+
+func audited(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		audit.Failed(ctx, api.ErrorCode(), api.ErrorMessage())
+	} else {
+		audit.Failed(ctx, "KMSInternalException", "")
+	}
+	return err
+}
