@@ -38,6 +38,7 @@ type commands struct {
 	Inject   injectCommand   `cmd:"" help:"Write secrets into files, once or whenever they change."`
 	Image    imageCommands   `cmd:"" help:"The image of malote inject, for task definitions."`
 	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
+	Audit    auditCommands   `cmd:"" help:"Who asked for what: tail, query, verify."`
 	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }

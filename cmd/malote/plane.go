@@ -25,12 +25,17 @@ import (
 
 // planeFlags say what a control plane in this process stands on.
 type planeFlags struct {
-	DataDir  string   `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store    string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
-	Objects  string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
-	S3Domain []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
-	Account  string   `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
-	Region   string   `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
+	DataDir        string   `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	Store          string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	Objects        string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
+	S3Domain       []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
+	Account        string   `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
+	AuditMaxSize   string   `name:"audit-max-size" help:"Size at which a file of the audit is put aside and a new one begun: 64MiB, 1GiB." env:"MALOTE_AUDIT_MAX_SIZE" default:"256MiB" placeholder:"SIZE"`
+	AuditKeep      string   `name:"audit-keep" help:"How long files of the audit that were put aside are kept: 90d, 720h. Default: for ever." env:"MALOTE_AUDIT_KEEP" placeholder:"TIME"`
+	AuditKeepFiles int      `name:"audit-keep-files" help:"How many of them are kept, at most. Default: all." env:"MALOTE_AUDIT_KEEP_FILES" placeholder:"N"`
+	AuditWhenFull  string   `name:"audit-when-full" help:"What is refused while the audit cannot be written: refuse-reads (of secrets), refuse-all, or nothing: continue." env:"MALOTE_AUDIT_WHEN_FULL" enum:"refuse-reads,refuse-all,continue" default:"refuse-reads"`
+
+	Region string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
 
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
@@ -72,7 +77,12 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 	// Closing the keyring closes the store, but the control plane may not open.
 	p.close = append(p.close, backing.Close)
 	p.key = seal.NewFile(filepath.Join(p.dir, rootKeyFile))
-	records, err := audit.Open(filepath.Join(p.dir, "audit.log"), audit.Options{Log: log})
+	options, err := f.auditOptions()
+	if err != nil {
+		return nil, err
+	}
+	options.Log = log
+	records, err := audit.Open(filepath.Join(p.dir, auditFile), options)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +116,9 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		return nil, err
 	}
 	p.close = append(p.close, p.ControlPlane.Close)
+	if err := keepAuditKey(p.dir, p.AuditKey); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
