@@ -22,6 +22,7 @@ import (
 	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/rotation"
 	"github.com/malote/malote/rotation/functions"
+	"github.com/malote/malote/service/cloudtrail"
 	"github.com/malote/malote/service/ecs"
 	"github.com/malote/malote/service/iam"
 	"github.com/malote/malote/service/iam/directory"
@@ -129,6 +130,9 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		"secretsmanager": func(ctx context.Context) error { return secretsmanager.Maintain(ctx, secrets) },
 		"ssm":            func(ctx context.Context) error { return ssm.Maintain(ctx, parameters) },
 		"logs":           func(ctx context.Context) error { return logs.Maintain(ctx, output) },
+	}
+	if trail, ok := c.Audit.(cloudtrail.Trail); ok {
+		services = append(services, gateway.Service{Name: "cloudtrail", Impl: cloudtrail.New(cloudtrail.Config{Trail: trail, Authz: authorizer, Now: c.Now})})
 	}
 	if c.Blobs != nil {
 		objects := s3.New(s3.Config{Store: ring, Blobs: c.Blobs, Authz: authorizer, Keys: sealing, Principals: people, Now: c.Now, Log: c.Log})

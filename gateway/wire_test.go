@@ -46,6 +46,9 @@ func TestAmazonsCodecs(t *testing.T) {
 			if op.Name == "StartLiveTail" {
 				continue // a stream of events
 			}
+			if op.Service == "cloudtrail" && op.Name != "LookupEvents" {
+				continue // the table has the others' names alone
+			}
 			t.Run(op.Service+"/"+op.Name, func(t *testing.T) {
 				for seed := range uint64(2) {
 					exchangeWithClient(t, protocol, op, seed)

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -38,7 +39,7 @@ func client[C, O any](new func(aws.Config, ...func(*O)) *C) func(aws.Config) ref
 func Operations(protocol model.Protocol) []Operation {
 	var all []Operation
 	for name, client := range map[string]func(aws.Config) reflect.Value{
-		"ecs": client(ecs.NewFromConfig), "iam": client(iam.NewFromConfig), "kms": client(kms.NewFromConfig),
+		"cloudtrail": client(cloudtrail.NewFromConfig), "ecs": client(ecs.NewFromConfig), "iam": client(iam.NewFromConfig), "kms": client(kms.NewFromConfig),
 		"logs": client(cloudwatchlogs.NewFromConfig), "secretsmanager": client(secretsmanager.NewFromConfig),
 		"ssm": client(ssm.NewFromConfig), "sts": client(sts.NewFromConfig),
 	} {
