@@ -100,6 +100,11 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
 	}
+	cfg.Domains = slices.Clone(cfg.Domains)
+	for i, domain := range cfg.Domains {
+		cfg.Domains[i] = strings.ToLower(domain)
+	}
+	slices.SortStableFunc(cfg.Domains, func(x, y string) int { return len(y) - len(x) }) // s3.localhost before localhost
 	g := &gateway{cfg: cfg, byName: map[string]*service{}, byTarget: map[string]*service{}, byAPI: map[string]*service{}}
 	for _, s := range cfg.Services {
 		if g.byName[s.Name] != nil {

@@ -97,13 +97,15 @@ func TestParseTarget(t *testing.T) {
 		{"b.localhost:4510", "/k", restxml.Target{Bucket: "b", Key: "k"}, true},
 		{"b.with.dots.localhost", "/", restxml.Target{Bucket: "b.with.dots"}, true},
 		{"B.S3.example.com", "/a//b", restxml.Target{Bucket: "b", Key: "a//b"}, true},
+		{"b.s3.localhost:4510", "/k", restxml.Target{Bucket: "b", Key: "k"}, true},
+		{"S3.localhost:4510", "/b/k", restxml.Target{Bucket: "b", Key: "k"}, true},
 		{"[::1]:4510", "/b/../k", restxml.Target{Bucket: "b", Key: "../k"}, true},
 		{"x", "/b/a%2Fb%20c+d", restxml.Target{Bucket: "b", Key: "a/b c+d"}, true},
 		{"x", "/b//", restxml.Target{Bucket: "b", Key: "/"}, true},
 	} {
 		r := httptest.NewRequest("GET", "http://x"+tt.path, nil)
 		r.Host = tt.host
-		got, ok := restxml.ParseTarget(r, []string{"localhost", "s3.example.com"})
+		got, ok := restxml.ParseTarget(r, []string{"s3.example.com", "s3.localhost", "localhost"})
 		if got != tt.want || ok != tt.ok {
 			t.Errorf("%s%s = %+v, %v, want %+v", tt.host, tt.path, got, ok, tt.want)
 		}

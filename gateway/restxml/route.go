@@ -24,7 +24,8 @@ type Target struct {
 }
 
 // ParseTarget finds bucket and key. The host is that of the request; where it is a name
-// below one of the domains, the name is the bucket's.
+// below one of the domains, the name is the bucket's. Where a domain is below another it has
+// to come first.
 func ParseTarget(r *http.Request, domains []string) (Target, bool) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/")
 	var t Target
@@ -47,6 +48,9 @@ func bucketOfHost(host string, domains []string) (string, bool) {
 		host = host[:i]
 	}
 	for _, domain := range domains {
+		if host == domain {
+			return "", false
+		}
 		if bucket, ok := strings.CutSuffix(host, "."+domain); ok && bucket != "" {
 			return bucket, true
 		}
