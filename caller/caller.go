@@ -76,7 +76,10 @@ type Request struct {
 	Operation string // "GetSecretValue"
 	SourceIP  netip.Addr
 	UserAgent string
+	Referer   string
 	Secure    bool   // over TLS
+	TLS       string // "1.3"; empty without, or when a proxy ended it
+	Payload   string // of S3: the body's hash or what stood for it, x-amz-content-sha256
 	Host      string // and port, as the client knows us
 	Time      time.Time
 

@@ -38,6 +38,7 @@ type exchange struct {
 	path      string // of a handler, once it is the handler's
 	form      string // of a Query request, as it came
 	principal string
+	payload   string // of S3
 
 	status int
 	code   string // of the error that was answered
@@ -200,7 +201,10 @@ func (e *exchange) accept(a *sigv4.Authorization, credential *Credential) contex
 		Service:   a.Service,
 		Operation: e.operation,
 		UserAgent: clipped(e.r.UserAgent(), maxUserAgent),
-		Secure:    e.r.TLS != nil,
+		Referer:   clipped(e.r.Referer(), maxUserAgent),
+		Secure:    secure(e.r),
+		TLS:       tlsVersion(e.r),
+		Payload:   e.payload,
 		Host:      e.r.Host,
 		Time:      e.start,
 		Presigned: a.Presigned,

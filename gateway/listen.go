@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -18,9 +19,23 @@ type ListenConfig struct {
 	Addr string // host:port; port 0 picks one
 	// CertFile and KeyFile, in PEM, turn TLS on. They are read again when they change.
 	CertFile, KeyFile string
+	// Certificate turns TLS on as well, and is asked at each handshake, the first of which
+	// comes after Serve was called.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// AllowPlain permits plain HTTP on addresses other hosts can reach, where whoever is
 	// on the way reads every secret.
 	AllowPlain bool
+
+	// AllowFrom are the addresses that clients may have; nil for any. Whoever has another is
+	// hung up on, before a byte of his is read.
+	AllowFrom []netip.Prefix
+	// TrustedProxies are the addresses of proxies that tell the truth about their clients, in
+	// X-Forwarded-For and X-Forwarded-Proto. What others say there is not listened to.
+	TrustedProxies []netip.Prefix
+	// MaxPerAddress is how many connections one address may have at a time, trusted proxies
+	// excepted; 0 for any number.
+	MaxPerAddress int
+
 	// Log gets what the server has to say; nil discards.
 	Log *slog.Logger
 }
@@ -29,6 +44,7 @@ type ListenConfig struct {
 type Server struct {
 	listener net.Listener
 	secure   bool
+	clients  *clients
 	log      *slog.Logger
 }
 
@@ -54,18 +70,18 @@ func Listen(ctx context.Context, cfg ListenConfig) (*Server, error) {
 	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
 		return nil, errors.New("TLS needs both a certificate and its key")
 	}
-	s := &Server{secure: cfg.CertFile != "", log: cfg.Log}
-	var tlsConfig *tls.Config
-	if s.secure {
+	if cfg.CertFile != "" && cfg.Certificate != nil {
+		return nil, errors.New("TLS needs one certificate, not two")
+	}
+	s := &Server{secure: cfg.CertFile != "" || cfg.Certificate != nil, log: cfg.Log}
+	s.clients = &clients{allowed: cfg.AllowFrom, proxies: cfg.TrustedProxies, max: cfg.MaxPerAddress, log: cfg.Log}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: cfg.Certificate}
+	if cfg.CertFile != "" {
 		certificate := &certificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile, log: cfg.Log}
 		if err := certificate.load(); err != nil {
 			return nil, fmt.Errorf("reading the certificate: %w", err)
 		}
-		tlsConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			NextProtos:     []string{"h2", "http/1.1"},
-			GetCertificate: certificate.get,
-		}
+		tlsConfig.GetCertificate = certificate.get
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
@@ -75,6 +91,7 @@ func Listen(ctx context.Context, cfg ListenConfig) (*Server, error) {
 		_ = listener.Close()
 		return nil, fmt.Errorf("listening on %s: %w", cfg.Addr, ErrPlain)
 	}
+	listener = &guarded{listener, s.clients}
 	if s.secure {
 		listener = tls.NewListener(listener, tlsConfig)
 	}
@@ -102,7 +119,7 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	// Requests outlive ctx by as long as they may take to finish.
 	base := context.WithValue(context.WithoutCancel(ctx), closingKey{}, ctx)
 	server := &http.Server{
-		Handler:           h,
+		Handler:           s.clients.behind(h),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      answerTimeout,

@@ -63,6 +63,7 @@ func (e *exchange) serveREST() {
 		e.refuse(f)
 		return
 	}
+	e.payload = payload
 	credential, ok := e.identify(a, payload)
 	if !ok {
 		return
