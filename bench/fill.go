@@ -123,7 +123,7 @@ func openPlane(ctx context.Context, dir string) (*controlplane.ControlPlane, fun
 
 func planeConfig(plane *controlplane.ControlPlane) aws.Config {
 	return aws.Config{
-		Region: region, BaseEndpoint: aws.String("http://malote"),
+		Region: region, BaseEndpoint: aws.String("https://malote"),
 		Credentials: credentials.NewStaticCredentialsProvider(adminKey.id, adminKey.secret, ""),
 		HTTPClient:  &http.Client{Transport: gateway.Transport(plane.Handler)},
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/controlplane/authority"
 	"github.com/malote/malote/gateway"
 	"github.com/malote/malote/keyring"
 	"github.com/malote/malote/keyring/seal"
@@ -53,6 +54,7 @@ type Config struct {
 	Engine   *Engine // where definitions' images run; nil: nowhere
 
 	Endpoint string           // where engines find it, for DiscoverPollEndpoint
+	CABundle string           // file with who vouches for Endpoint, for functions that are commands; "" when any system knows
 	Now      func() time.Time // nil: time.Now
 	Log      *slog.Logger     // nil: nothing is logged
 }
@@ -195,6 +197,12 @@ func maintain(ctx context.Context, log *slog.Logger, jobs map[string]func(contex
 		}
 		cancel()
 	}
+}
+
+// Authority is the private certificate authority of this control plane and of all others
+// on its store.
+func (c *ControlPlane) Authority(ctx context.Context) (*authority.Authority, error) {
+	return authority.Open(ctx, c.Keyring, c.now)
 }
 
 // Close ends what runs in the background. The store and the audit stay open.

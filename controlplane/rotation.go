@@ -31,6 +31,7 @@ func (c *ControlPlane) rotators(config Config, tokens *sts.Service) (*functions.
 		Builtin:     config.Rotators,
 		HTTPClient:  client,
 		Endpoint:    config.Endpoint,
+		CABundle:    config.CABundle,
 		Engine:      engine,
 		Log:         config.Log,
 		Assume: func(ctx context.Context, a functions.Assume) (aws.Credentials, error) {

@@ -46,7 +46,7 @@ func (c *ControlPlane) imageEngine(config Config, client *http.Client) (*functio
 	return &functions.Engine{
 		Account: account, Cluster: e.Cluster, Name: e.Name,
 		AWS: aws.Config{
-			Region: e.Region, BaseEndpoint: aws.String("http://malote"), HTTPClient: client,
+			Region: e.Region, BaseEndpoint: aws.String("https://malote"), HTTPClient: client,
 			Credentials: c.own(account, e.Name, "rotation functions' containers", func(ctx context.Context, account string) (*directory.Role, error) {
 				return c.rotation(ctx, account, policy)
 			}),

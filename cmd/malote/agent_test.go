@@ -45,6 +45,14 @@ type hosts struct {
 	agentEnv       []string
 	docker         *client.Client
 	serverLog, log string
+	ca             string // of a server with TLS; "" without
+}
+
+// overTLS has the server make its certificate itself.
+func (h *hosts) overTLS() {
+	h.endpoint = "https" + strings.TrimPrefix(h.endpoint, "http")
+	h.ca = filepath.Join(h.dir, "server", caFile)
+	h.admin.BaseEndpoint = &h.endpoint
 }
 
 const (
@@ -70,7 +78,7 @@ func newHosts(t *testing.T) *hosts {
 	}
 	h.endpoint = "http://" + listener.Addr().String()
 	listener.Close()
-	h.admin = staticConfig(&connection{h.endpoint, "us-east-1", hostAdminKey, hostAdminSecret})
+	h.admin = staticConfig(&connection{Endpoint: h.endpoint, Region: "us-east-1", AccessKeyID: hostAdminKey, SecretAccessKey: hostAdminSecret})
 	h.serverLog, h.log = filepath.Join(h.dir, "server.log"), filepath.Join(h.dir, "agent.log")
 	t.Cleanup(func() {
 		h.kill(&h.agent, os.Interrupt)
@@ -123,10 +131,24 @@ func (h *hosts) startServer() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.start(&h.server, h.serverLog, []string{"MALOTE_ADMIN_ACCESS_KEY_ID=" + hostAdminKey, "MALOTE_ADMIN_SECRET_ACCESS_KEY=" + hostAdminSecret},
-		"server", "--listen", u.Host, "--data-dir", filepath.Join(h.dir, "server"))
+	args, ask := []string{"server", "--listen", u.Host, "--data-dir", filepath.Join(h.dir, "server")}, aws.HTTPClient(http.DefaultClient)
+	if h.ca != "" {
+		args = append(args, "--tls")
+	}
+	h.start(&h.server, h.serverLog, []string{"MALOTE_ADMIN_ACCESS_KEY_ID=" + hostAdminKey, "MALOTE_ADMIN_SECRET_ACCESS_KEY=" + hostAdminSecret}, args...)
 	h.until("the server answers", func() bool {
-		response, err := http.Get(h.endpoint + "/health")
+		if h.ca != "" {
+			var err error
+			if ask, err = trusting(h.ca); err != nil {
+				return false
+			}
+			h.admin.HTTPClient = ask
+		}
+		request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.endpoint+"/health", nil)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		response, err := ask.Do(request)
 		if err != nil {
 			return false
 		}
@@ -183,6 +205,9 @@ func (h *hosts) addHost(people *iam.Client) *iamtypes.AccessKey {
 		"AWS_ENDPOINT_URL=" + h.endpoint, "AWS_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=" + *key.AccessKey.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *key.AccessKey.SecretAccessKey,
 	}
+	if h.ca != "" {
+		h.agentEnv = append(h.agentEnv, "AWS_CA_BUNDLE="+h.ca)
+	}
 	return key.AccessKey
 }
 
@@ -201,10 +226,11 @@ func (h *hosts) taskRole(people *iam.Client, policy string) string {
 }
 
 // An agent on a host of its own: with a user of its own it gets the tasks that are placed
-// there, and their secrets. Neither end of it is the end of a task, and nothing is left behind.
+// there, and their secrets, over TLS. Neither end of it is the end of a task, and nothing is left behind.
 func TestAgent(t *testing.T) {
 	enginetest.Exclusive(t, "169.254.170.2")
 	h := newHosts(t)
+	h.overTLS()
 	image := enginetest.Build(t, h.docker, enginetest.Image{SDK: true, Entrypoint: []string{"/app"}})
 	h.startServer()
 	ctx := t.Context()
@@ -287,7 +313,7 @@ func TestAgent(t *testing.T) {
 
 	// ECS Exec, by the program's own client.
 	command := exec.CommandContext(ctx, filepath.Join(h.dir, "malote"), "exec-task", *task, "--container", "app", "--", "/app", "env", "PASSWORD", "then", "warn", "it's", "then", "exit", "3")
-	command.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+h.endpoint, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID="+hostAdminKey, "AWS_SECRET_ACCESS_KEY="+hostAdminSecret)
+	command.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+h.endpoint, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID="+hostAdminKey, "AWS_SECRET_ACCESS_KEY="+hostAdminSecret, "AWS_CA_BUNDLE="+h.ca)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err = command.Run()
@@ -345,7 +371,8 @@ func TestAgent(t *testing.T) {
 		t.Errorf("%d containers of the second task are left", len(left))
 	}
 	// The host's own credentials reach no secret.
-	host := staticConfig(&connection{h.endpoint, "us-east-1", *key.AccessKeyId, *key.SecretAccessKey})
+	host := staticConfig(&connection{Endpoint: h.endpoint, Region: "us-east-1", AccessKeyID: *key.AccessKeyId, SecretAccessKey: *key.SecretAccessKey})
+	host.HTTPClient = h.admin.HTTPClient
 	if _, err := secretsmanager.NewFromConfig(host).GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: secret.ARN}); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("GetSecretValue by the host: %v", err)
 	}

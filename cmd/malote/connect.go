@@ -66,7 +66,13 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	dir := dataDirOr(f.DataDir)
 	local, err := localConnection(ctx, dir)
 	if err == nil {
-		return &link{aws: staticConfig(local)}, nil
+		cfg := staticConfig(local)
+		if local.CABundle != "" {
+			if cfg.HTTPClient, err = trusting(local.CABundle); err != nil {
+				return nil, err
+			}
+		}
+		return &link{aws: cfg}, nil
 	}
 	if !errors.Is(err, errNotRunning) {
 		return nil, err
@@ -75,7 +81,7 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	local, err = opened.connection(ctx, "http://malote")
+	local, err = opened.connection(ctx, "https://malote")
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}

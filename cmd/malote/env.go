@@ -24,7 +24,7 @@ func (envCommand) Help() string {
 func (c *envCommand) Run(ctx context.Context, p *program) error {
 	names := []string{"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 	if c.Unset {
-		_, err := fmt.Fprintln(p.stdout, "unset", strings.Join(names, " "))
+		_, err := fmt.Fprintln(p.stdout, "unset", strings.Join(names, " "), caBundle)
 		return err
 	}
 	dir := dataDirOr(c.DataDir)
@@ -35,14 +35,24 @@ func (c *envCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	for i, value := range []string{local.Endpoint, local.Region, local.Region, local.AccessKeyID, local.SecretAccessKey} {
+	values, forget := []string{local.Endpoint, local.Region, local.Region, local.AccessKeyID, local.SecretAccessKey}, "AWS_SESSION_TOKEN AWS_PROFILE"
+	switch {
+	case local.CABundle != "":
+		names, values = append(names, caBundle), append(values, local.CABundle)
+	case strings.HasPrefix(local.Endpoint, "http:"):
+		forget += " " + caBundle // of a malote that was here before; an SDK that does not find the file refuses to work
+	}
+	for i, value := range values {
 		if _, err := fmt.Fprintf(p.stdout, "export %s='%s'\n", names[i], strings.ReplaceAll(value, "'", `'\''`)); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintln(p.stdout, "unset AWS_SESSION_TOKEN AWS_PROFILE")
+	_, err = fmt.Fprintln(p.stdout, "unset", forget)
 	return err
 }
+
+// caBundle is the variable by which the AWS CLI and the SDKs are told whom to trust.
+const caBundle = "AWS_CA_BUNDLE"
 
 func dataDirOr(dir string) string {
 	if dir != "" {

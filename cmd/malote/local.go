@@ -37,6 +37,7 @@ type connection struct {
 	Region          string
 	AccessKeyID     string
 	SecretAccessKey string
+	CABundle        string `json:",omitempty"` // file with who vouches for Endpoint, when no system knows
 }
 
 // controlSocket is where a running malote talks to its own user alone: the socket is
@@ -45,7 +46,7 @@ func controlSocket(dataDir string) string { return filepath.Join(dataDir, "contr
 
 // serveControl answers on the control socket until ctx ends. The functions may be called
 // at any time.
-func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect func(context.Context) (*connection, error), rotateSeal func(context.Context) error) (wait func(), err error) {
+func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect func(context.Context) (*connection, error), rotateSeal, replaceAuthority func(context.Context) error) (wait func(), err error) {
 	path := controlSocket(dataDir)
 	// A socket that a killed process left is in the way; the store's lock says that nobody uses it.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -69,11 +70,13 @@ func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(c)
 	})
-	mux.HandleFunc("POST /seal/rotate", func(w http.ResponseWriter, r *http.Request) {
-		if err := rotateSeal(r.Context()); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	})
+	for path, do := range map[string]func(context.Context) error{"/seal/rotate": rotateSeal, "/ca/replace": replaceAuthority} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := do(r.Context()); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})
 	go func() {

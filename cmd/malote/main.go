@@ -40,6 +40,7 @@ type commands struct {
 	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
 	Audit    auditCommands   `cmd:"" help:"Who asked for what: tail, query, verify."`
 	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
+	CA       caCommand       `cmd:"" name:"ca" help:"Print the certificate by which clients trust malote up --tls."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 

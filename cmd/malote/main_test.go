@@ -122,7 +122,7 @@ func configure(ts *testscript.TestScript, neg bool, args []string) {
 // wait-for FILE waits until there is something in the file.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	for range 400 {
-		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && (info.Size() > 0 || info.Mode()&os.ModeSocket != 0) {
 			return
 		}
 		time.Sleep(25 * time.Millisecond)
@@ -131,7 +131,8 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func scriptConfig(ts *testscript.TestScript) aws.Config {
-	return staticConfig(&connection{"http://127.0.0.1:" + ts.Getenv("PORT"), "us-east-1", ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY")})
+	return staticConfig(&connection{Endpoint: "http://127.0.0.1:" + ts.Getenv("PORT"), Region: "us-east-1",
+		AccessKeyID: ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), SecretAccessKey: ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY")})
 }
 
 // expand puts the canary where a script says $CANARY inside quotes.

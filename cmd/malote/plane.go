@@ -37,6 +37,8 @@ type planeFlags struct {
 
 	Region string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
 
+	// caBundle vouches for the endpoint, when that is this malote's own to do; else "".
+	caBundle string
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
 	functions map[string]functions.Definition
@@ -104,7 +106,7 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		engine = &controlplane.Engine{Region: f.Region, Cluster: f.engineCluster, Name: p.engine}
 	}
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
-		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: endpoint, Log: log,
+		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: endpoint, CABundle: f.caBundle, Log: log,
 		RotationFunctions: f.functions, Rotators: builtin.Named, Engine: engine,
 		Bootstrap: directory.BootstrapConfig{
 			Account:          f.Account,
@@ -168,7 +170,7 @@ func (p *plane) connection(ctx context.Context, endpoint string) (*connection, e
 	if err != nil {
 		return nil, err
 	}
-	return &connection{endpoint, p.flags.Region, key.ID, key.Secret}, nil
+	return &connection{endpoint, p.flags.Region, key.ID, key.Secret, p.flags.caBundle}, nil
 }
 
 // logger writes to stderr at the level that a flag names.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/malote/malote/controlplane/authority"
 	"github.com/malote/malote/engine"
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/gateway"
@@ -25,14 +27,21 @@ import (
 
 // serveFlags are those of commands that listen.
 type serveFlags struct {
-	planeFlags        `embed:""`
-	Listen            string `help:"Address to listen on." env:"MALOTE_LISTEN" default:"127.0.0.1:4510"`
-	TLSCert           string `name:"tls-cert" help:"Certificate chain, PEM. Read again when it changes." env:"MALOTE_TLS_CERT" placeholder:"FILE"`
-	TLSKey            string `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
-	RotationFunctions string `help:"JSON file of the functions that rotate secrets, by the ARN of a Lambda function; see docs/rotation.md." env:"MALOTE_ROTATION_FUNCTIONS" placeholder:"FILE"`
-	AllowPlainHTTP    bool   `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
-	MetricsListen     string `help:"Address of GET /metrics, for Prometheus: whoever reaches it may ask. Default: none." env:"MALOTE_METRICS_LISTEN" placeholder:"ADDRESS"`
-	LogLevel          string `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
+	planeFlags            `embed:""`
+	Listen                string   `help:"Address to listen on." env:"MALOTE_LISTEN" default:"127.0.0.1:4510"`
+	TLS                   bool     `name:"tls" help:"Serve TLS with a certificate of malote's own authority, which clients have to be told of: see malote ca." env:"MALOTE_TLS"`
+	TLSName               []string `name:"tls-name" help:"A name or address for the certificate of --tls; repeat it for more. Default: this host's name. Loopback is always there." env:"MALOTE_TLS_NAME" placeholder:"NAME"`
+	TLSCert               string   `name:"tls-cert" help:"Certificate chain, PEM. Read again when it changes." env:"MALOTE_TLS_CERT" placeholder:"FILE"`
+	TLSKey                string   `name:"tls-key" help:"Its key, PEM." env:"MALOTE_TLS_KEY" placeholder:"FILE"`
+	RotationFunctions     string   `help:"JSON file of the functions that rotate secrets, by the ARN of a Lambda function; see docs/rotation.md." env:"MALOTE_ROTATION_FUNCTIONS" placeholder:"FILE"`
+	AllowFrom             []string `help:"Addresses that clients may have; repeat it for more. Who has another is hung up on. Default: any." env:"MALOTE_ALLOW_FROM" placeholder:"CIDR"`
+	TrustedProxy          []string `help:"Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed." env:"MALOTE_TRUSTED_PROXY" placeholder:"CIDR"`
+	ConnectionsPerAddress int      `help:"How many connections one address may have at a time; 0 for any number." env:"MALOTE_CONNECTIONS_PER_ADDRESS" default:"0"`
+	AllowPlainHTTP        bool     `name:"allow-plain-http" help:"Serve other hosts without TLS: whoever is on the way reads every secret." env:"MALOTE_ALLOW_PLAIN_HTTP"`
+	MetricsListen         string   `help:"Address of GET /metrics, for Prometheus: whoever reaches it may ask. Default: none." env:"MALOTE_METRICS_LISTEN" placeholder:"ADDRESS"`
+	LogLevel              string   `help:"debug, info, warn or error." env:"MALOTE_LOG_LEVEL" default:"info"`
+
+	certificate *authority.Server // of TLS; there before anything is served
 }
 
 type serverCommand struct {
@@ -44,7 +53,8 @@ func (serverCommand) Help() string {
 key once; MALOTE_ADMIN_ACCESS_KEY_ID and MALOTE_ADMIN_SECRET_ACCESS_KEY choose it.
 MALOTE_ROOT_ACCESS_KEY_ID and MALOTE_ROOT_SECRET_ACCESS_KEY give root one instead.
 
-    malote server --listen 0.0.0.0:4510 --tls-cert cert.pem --tls-key key.pem`
+    malote server --listen 0.0.0.0:4510 --tls-cert cert.pem --tls-key key.pem
+    malote server --listen 0.0.0.0:4510 --tls --tls-name malote.example.com`
 }
 
 func (c *serverCommand) Run(ctx context.Context, p *program) error {
@@ -73,7 +83,7 @@ func (c *upCommand) Run(ctx context.Context, p *program) error {
 			Name:       plane.engine,
 			Attributes: map[string]string{functions.EngineAttribute: plane.engine},
 			AWS: aws.Config{
-				Region: c.Region, BaseEndpoint: aws.String("http://malote"),
+				Region: c.Region, BaseEndpoint: aws.String("https://malote"),
 				Credentials: plane.Instance(c.Account, "up"),
 				HTTPClient:  httpClient(gateway.Transport(plane.Handler)),
 			},
@@ -138,16 +148,28 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	if f.functions, err = rotationFunctions(f.RotationFunctions); err != nil {
 		return err
 	}
-	plane, err := f.open(ctx, server.URL(), log)
+	public, local := f.urls(server)
+	if f.TLS {
+		if f.caBundle, err = filepath.Abs(filepath.Join(dataDirOr(f.DataDir), caFile)); err != nil {
+			return err
+		}
+	}
+	plane, err := f.open(ctx, public, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, plane.Close()) }()
+	replaceAuthority := func(context.Context) error { return errNoAuthority }
+	if f.TLS {
+		if replaceAuthority, err = f.certify(ctx, plane, log); err != nil {
+			return err
+		}
+	}
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	wait, err := serveControl(ctx, plane.dir, log,
-		func(ctx context.Context) (*connection, error) { return plane.connection(ctx, server.URL()) }, plane.rotateSeal)
+		func(ctx context.Context) (*connection, error) { return plane.connection(ctx, local) }, plane.rotateSeal, replaceAuthority)
 	if err != nil {
 		return err
 	}
@@ -158,7 +180,11 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		fmt.Fprintf(p.stdout, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
 		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", f.Account)
 	}
-	fmt.Fprintf(p.stderr, "malote: listening on %s\nmalote: hint: eval \"$(malote env%s)\"\n", server.URL(), f.dataDirFlag())
+	fmt.Fprintf(p.stderr, "malote: listening on %s\n", public)
+	if f.TLS {
+		fmt.Fprintf(p.stderr, "malote: hint: clients trust it with AWS_CA_BUNDLE=%s (what is no SDK of AWS's: SSL_CERT_FILE); malote ca%s prints that file\n", f.caBundle, f.dataDirFlag())
+	}
+	fmt.Fprintf(p.stderr, "malote: hint: eval \"$(malote env%s)\"\n", f.dataDirFlag())
 
 	defer time.AfterFunc(settle, giveBack).Stop()
 
@@ -175,9 +201,32 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 
 // listen opens an address as the flags say.
 func (f *serveFlags) listen(ctx context.Context, address string, log *slog.Logger) (*gateway.Server, error) {
-	server, err := gateway.Listen(ctx, gateway.ListenConfig{Addr: address, CertFile: f.TLSCert, KeyFile: f.TLSKey, AllowPlain: f.AllowPlainHTTP, Log: log})
+	cfg := gateway.ListenConfig{Addr: address, CertFile: f.TLSCert, KeyFile: f.TLSKey, AllowPlain: f.AllowPlainHTTP, MaxPerAddress: f.ConnectionsPerAddress, Log: log}
+	var err error
+	if cfg.AllowFrom, err = prefixes("--allow-from", f.AllowFrom); err != nil {
+		return nil, err
+	}
+	if cfg.TrustedProxies, err = prefixes("--trusted-proxy", f.TrustedProxy); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.ConnectionsPerAddress < 0:
+		return nil, &usageError{fmt.Errorf("--connections-per-address %d: want 0 or more", f.ConnectionsPerAddress)}
+	case f.TLS && f.TLSCert+f.TLSKey != "":
+		return nil, &usageError{errors.New("--tls makes a certificate, --tls-cert gives one: want one of them")}
+	case f.TLS:
+		for _, name := range f.TLSName {
+			if err := authority.CheckName(name); err != nil {
+				return nil, &usageError{fmt.Errorf("--tls-name: %w", err)}
+			}
+		}
+		cfg.Certificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return f.certificate.GetCertificate(hello) }
+	case len(f.TLSName) > 0:
+		return nil, &usageError{errors.New("--tls-name is for the certificate of --tls")}
+	}
+	server, err := gateway.Listen(ctx, cfg)
 	if errors.Is(err, gateway.ErrPlain) {
-		return nil, &hintError{err, "--tls-cert and --tls-key give a certificate, --allow-plain-http allows it"}
+		return nil, &hintError{err, "--tls makes a certificate, --tls-cert and --tls-key give one, --allow-plain-http allows it"}
 	}
 	return server, err
 }

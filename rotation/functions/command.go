@@ -29,6 +29,9 @@ func (f *Functions) command(ctx context.Context, c call) error {
 		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey, "AWS_SESSION_TOKEN=" + credentials.SessionToken,
 		"AWS_REGION=" + c.region, "AWS_DEFAULT_REGION=" + c.region, "AWS_ENDPOINT_URL=" + f.config.Endpoint,
 	}
+	if f.config.CABundle != "" {
+		program.Env = append(program.Env, "AWS_CA_BUNDLE="+f.config.CABundle)
+	}
 	for name, value := range c.definition.Environment {
 		program.Env = append(program.Env, name+"="+value)
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	HTTPClient aws.HTTPClient
 	// Endpoint is where a Command finds the control plane.
 	Endpoint string
+	// CABundle is a file with the certificates that vouch for it, for a Command; "" for those
+	// of the system.
+	CABundle string
 	// Engine runs Images. Nil: there is none, and their rotations fail and say so.
 	Engine *Engine
 	Log    *slog.Logger // nil: nothing is logged
@@ -140,7 +143,7 @@ func (f *Functions) Close() {
 func (f *Functions) builtin(function rotation.Function) invoker {
 	return func(ctx context.Context, c call) error {
 		return function.Rotate(ctx, aws.Config{
-			Region: c.region, BaseEndpoint: aws.String("http://malote"), HTTPClient: f.config.HTTPClient, Credentials: c.credentials,
+			Region: c.region, BaseEndpoint: aws.String("https://malote"), HTTPClient: f.config.HTTPClient, Credentials: c.credentials,
 		}, c.event)
 	}
 }
