@@ -136,6 +136,8 @@ func (k *keys) global(name string) (values []string, known bool) {
 		return one(k.request.Region), true
 	case "useragent":
 		return one(k.request.UserAgent), true
+	case "referer":
+		return one(k.request.Referer), true
 	case "sourceip":
 		if !k.direct() || !k.request.SourceIP.IsValid() {
 			return nil, true

@@ -26,7 +26,10 @@ var serviceTokenPattern = lazyregexp.New(`^[!-~]{1,36}$`)
 func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput) (*ecs.CreateServiceOutput, error) {
 	d, definitionErr := s.findDefinition(ctx, aws.ToString(in.TaskDefinition))
 	access := &authz.Access{Action: "ecs:CreateService", RequestTags: tagMap(in.Tags), Conditions: map[string][]string{
-		"ecs:enable-execute-command": {strconv.FormatBool(in.EnableExecuteCommand)},
+		"ecs:enable-execute-command":  {strconv.FormatBool(in.EnableExecuteCommand)},
+		"ecs:enable-ecs-managed-tags": {strconv.FormatBool(in.EnableECSManagedTags)},
+		"ecs:enable-ebs-volumes":      {strconv.FormatBool(len(in.VolumeConfigurations) > 0)},
+		"ecs:enable-service-connect":  {strconv.FormatBool(in.ServiceConnectConfiguration != nil && in.ServiceConnectConfiguration.Enabled)},
 	}}
 	if d != nil {
 		maps.Copy(access.Conditions, definitionConditions(&d.Definition))
@@ -34,9 +37,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	if in.PropagateTags != "" {
 		access.Conditions["ecs:propagate-tags"] = []string{string(in.PropagateTags)}
 	}
-	for _, item := range in.CapacityProviderStrategy {
-		access.Conditions["ecs:capacity-provider"] = append(access.Conditions["ecs:capacity-provider"], aws.ToString(item.CapacityProvider))
-	}
+	strategyItemConditions(access.Conditions, in.CapacityProviderStrategy)
 	networkConditions(access.Conditions, in.NetworkConfiguration)
 	r, authorized, err := s.authorizeService(ctx, in.Cluster, in.ServiceName, access)
 	if err != nil {

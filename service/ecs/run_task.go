@@ -71,7 +71,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		cluster: in.Cluster, definition: in.TaskDefinition, group: in.Group, startedBy: in.StartedBy, reference: in.ReferenceId,
 		overrides: in.Overrides, network: in.NetworkConfiguration, tags: in.Tags, propagate: in.PropagateTags,
 		managedTags: in.EnableECSManagedTags, exec: in.EnableExecuteCommand, volumes: in.VolumeConfigurations,
-		conditions: map[string][]string{"ecs:enable-execute-command": {strconv.FormatBool(in.EnableExecuteCommand)}},
+		conditions: strategyItemConditions(map[string][]string{}, in.CapacityProviderStrategy),
 	})
 	if err != nil {
 		return nil, err
@@ -294,6 +294,13 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 		Action: "ecs:" + action, Resource: ref, RequestTags: tagMap(r.tags), Conditions: r.conditions,
 	}
 	access.Conditions["ecs:cluster"] = []string{sc.clusterARN(cluster)}
+	access.Conditions["ecs:enable-execute-command"] = []string{strconv.FormatBool(r.exec)}
+	access.Conditions["ecs:enable-ecs-managed-tags"] = []string{strconv.FormatBool(r.managedTags)}
+	access.Conditions["ecs:enable-ebs-volumes"] = []string{strconv.FormatBool(len(r.volumes) > 0)}
+	if r.propagate != "" {
+		access.Conditions["ecs:propagate-tags"] = []string{string(r.propagate)}
+	}
+	networkConditions(access.Conditions, r.network)
 	var d *definition
 	if refErr == nil {
 		access.Resource = sc.definitionARN(parsed.family, parsed.revision)

@@ -264,6 +264,14 @@ func definitionConditions(d *types.TaskDefinition) map[string][]string {
 	return c
 }
 
+// strategyItemConditions add those that tell of capacity providers.
+func strategyItemConditions(c map[string][]string, strategy []types.CapacityProviderStrategyItem) map[string][]string {
+	for _, item := range strategy {
+		c["ecs:capacity-provider"] = append(c["ecs:capacity-provider"], aws.ToString(item.CapacityProvider))
+	}
+	return c
+}
+
 // networkConditions add those that tell of a network.
 func networkConditions(c map[string][]string, n *types.NetworkConfiguration) {
 	if n == nil || n.AwsvpcConfiguration == nil {

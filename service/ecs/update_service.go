@@ -29,12 +29,19 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 	if in.EnableExecuteCommand != nil {
 		access.Conditions["ecs:enable-execute-command"] = []string{strconv.FormatBool(*in.EnableExecuteCommand)}
 	}
+	if in.EnableECSManagedTags != nil {
+		access.Conditions["ecs:enable-ecs-managed-tags"] = []string{strconv.FormatBool(*in.EnableECSManagedTags)}
+	}
+	if len(in.VolumeConfigurations) > 0 {
+		access.Conditions["ecs:enable-ebs-volumes"] = []string{"true"}
+	}
+	if in.ServiceConnectConfiguration != nil {
+		access.Conditions["ecs:enable-service-connect"] = []string{strconv.FormatBool(in.ServiceConnectConfiguration.Enabled)}
+	}
 	if in.PropagateTags != "" {
 		access.Conditions["ecs:propagate-tags"] = []string{string(in.PropagateTags)}
 	}
-	for _, item := range in.CapacityProviderStrategy {
-		access.Conditions["ecs:capacity-provider"] = append(access.Conditions["ecs:capacity-provider"], aws.ToString(item.CapacityProvider))
-	}
+	strategyItemConditions(access.Conditions, in.CapacityProviderStrategy)
 	networkConditions(access.Conditions, in.NetworkConfiguration)
 	if _, _, err := s.authorizeService(ctx, in.Cluster, in.Service, access); err != nil {
 		return nil, err

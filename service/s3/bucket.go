@@ -104,6 +104,7 @@ type access struct {
 	conditions map[string][]string
 
 	requestTags map[string]string // s3:RequestObjectTag
+	bucketTags  map[string]string // aws:RequestTag: those that a bucket is to get
 	objectTags  map[string]string // s3:ExistingObjectTag; nil where there is no object
 	// mending is set by what repairs a policy: the account's root may, whatever it says.
 	mending bool
@@ -204,7 +205,7 @@ func (b *bucket) question(ctx context.Context, a access) (*authz.Access, error) 
 	if a.key != "" {
 		resource = b.objectARN(a.key)
 	}
-	q := &authz.Access{Action: a.action, Resource: resource, Named: `"` + resource + `"`, Account: b.Account, Tags: b.Tags, Conditions: conditions(request, b, a)}
+	q := &authz.Access{Action: a.action, Resource: resource, Named: `"` + resource + `"`, Account: b.Account, Tags: b.Tags, RequestTags: a.bucketTags, Conditions: conditions(request, b, a)}
 	if b.document != nil && !(a.mending && request.Principal.Type == caller.Account && request.Principal.Account == b.Account) && !b.restricts(request.Principal) {
 		q.Policy = &policy.Source{Document: b.document, Name: "the policy of bucket " + b.Name}
 	}
@@ -225,6 +226,12 @@ func conditions(request *caller.Request, b *bucket, a access) map[string][]strin
 		"s3:authType":         {"REST-HEADER"},
 		"s3:signatureversion": {"AWS4-HMAC-SHA256"},
 		"s3:ResourceAccount":  {b.Account},
+	}
+	if request.TLS != "" {
+		found["s3:TlsVersion"] = []string{request.TLS}
+	}
+	if request.Payload != "" {
+		found["s3:x-amz-content-sha256"] = []string{request.Payload}
 	}
 	if request.Presigned {
 		found["s3:authType"] = []string{"REST-QUERY-STRING"}

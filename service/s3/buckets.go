@@ -47,7 +47,8 @@ func (s *Service) CreateBucket(ctx context.Context, in *s3.CreateBucketInput) (*
 				return nil, err
 			}
 			b.Tags = tags
-			asked = append(asked, access{action: "s3:TagResource"})
+			asked[0].bucketTags = tags
+			asked = append(asked, access{action: "s3:TagResource", bucketTags: tags})
 		}
 	}
 	fresh := *b

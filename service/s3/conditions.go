@@ -9,6 +9,16 @@ import (
 // writeCondition is what a request demands of what it replaces.
 type writeCondition struct{ match, noneMatch *string }
 
+// tell adds the keys by which policies ask about it.
+func (c *writeCondition) tell(conditions map[string][]string) {
+	if c.match != nil {
+		conditions["s3:if-match"] = []string{*c.match}
+	}
+	if c.noneMatch != nil {
+		conditions["s3:if-none-match"] = []string{*c.noneMatch}
+	}
+}
+
 // check refuses what S3 does not take.
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html

@@ -260,9 +260,7 @@ func (s *Service) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMu
 	if c.match != nil {
 		asked = append(asked, access{action: "s3:GetObject", key: *in.Key})
 	}
-	if c.noneMatch != nil {
-		asked[0].conditions["s3:if-none-match"] = []string{*c.noneMatch}
-	}
+	c.tell(asked[0].conditions)
 	b, err := s.openAll(ctx, *in.Bucket, in.ExpectedBucketOwner, asked)
 	if err != nil {
 		return nil, err

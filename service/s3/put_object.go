@@ -24,9 +24,7 @@ func (s *Service) PutObject(ctx context.Context, in *s3.PutObjectInput) (*s3.Put
 		return nil, err
 	}
 	asked := putAccesses(*in.Key, &w, tags, string(in.ACL), string(in.StorageClass), c.match != nil)
-	if c.noneMatch != nil {
-		asked[0].conditions["s3:if-none-match"] = []string{*c.noneMatch}
-	}
+	c.tell(asked[0].conditions)
 	b, err := s.openAll(ctx, *in.Bucket, in.ExpectedBucketOwner, asked)
 	if err != nil {
 		return nil, err

@@ -39,6 +39,7 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 	if in.Type != nil {
 		a.conditions["secretsmanager:Type"] = []string{*in.Type}
 	}
+	x.tags = a.requestTags // aws:ResourceTag is of the secret to be, or no policy by tags would let one make it
 	if err := s.authorizeSecret(ctx, a, x); err != nil {
 		return nil, err
 	}
