@@ -16,9 +16,13 @@ const (
 	xmlWindow  = 15 * time.Minute
 )
 
-// nobodysSecret stands in for the secret of an unknown access key, so that an answer
+// nobodysSecret stands in for the secret of an unknown access key, and nobodysKey is looked
+// for when the signature of a known one is wrong, whose owner is remembered: an answer
 // takes as long for a key that does not exist as for one with a wrong signature.
-const nobodysSecret = "****************************************"
+const (
+	nobodysSecret = "****************************************"
+	nobodysKey    = "AKIANOBODYNOBODYNOBO"
+)
 
 // authenticate finds out who signed the request, whose body hashes to payload. The
 // error is nil, a *failure for the client, or internal.
@@ -41,6 +45,9 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 		return nil, nil, fmt.Errorf("looking up access key %s: %w", a.AccessKeyID, err)
 	}
 	verified := e.g.verifier.Verify(a, e.r, payload, credential.SecretAccessKey)
+	if !verified {
+		_, _ = e.g.cfg.Credentials.Lookup(e.r.Context(), nobodysKey, "")
+	}
 	if !credential.Expires.IsZero() && !e.start.Before(credential.Expires) {
 		return nil, expiredToken.failure(d), nil
 	}

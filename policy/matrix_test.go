@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -96,6 +97,8 @@ func TestMatrix(t *testing.T) {
 		denyRes  = "deny resource-based policy"
 		denyBnd  = "deny permissions boundary"
 	)
+	// AWS's rules in eighty cases; a name begins with the numbers of those that it is of.
+	covered := map[int]bool{}
 	for _, tt := range []struct {
 		name     string
 		who      policy.Principal
@@ -272,6 +275,13 @@ func TestMatrix(t *testing.T) {
 		{name: "deny by the account reaches its users", who: bob, identity: list{"Allow * *"}, resource: list{"Deny * * " + rootHome}, want: denyRes},
 		{name: "federated user without session policy", who: policy.Principal{Type: "FederatedUser", Account: home, ARN: "arn:aws:sts::111122223333:federated-user/f", ID: home + ":f"}, identity: list{"Allow * *"}, want: identity},
 	} {
+		for word := range strings.FieldsSeq(tt.name) {
+			number, err := strconv.Atoi(word)
+			if err != nil {
+				break
+			}
+			covered[number] = true
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := &policy.Request{Principal: tt.who, Action: tt.action, Resource: tt.on, ResourceAccount: tt.owner, Context: tt.context, EncryptionContext: tt.enc}
@@ -338,5 +348,10 @@ func TestMatrix(t *testing.T) {
 				t.Errorf("because = %q, want %q", got, want)
 			}
 		})
+	}
+	for number := 1; number <= 80; number++ {
+		if !covered[number] {
+			t.Errorf("case %d is missing", number)
+		}
 	}
 }

@@ -26,7 +26,7 @@ var texts sync.Map
 
 func naive(r *policy.Request, s *policy.Set) bool {
 	who := r.Principal
-	own := who.Type == "User" || who.Type == "AssumedRole" || who.Type == "FederatedUser"
+	own := (who.Type == "User" || who.Type == "AssumedRole" || who.Type == "FederatedUser") && who.Federated == ""
 	owner := r.ResourceAccount
 	if owner == "" {
 		owner = who.Account
@@ -70,14 +70,14 @@ func naive(r *policy.Request, s *policy.Set) bool {
 	rooted := s.Kind == policy.Key || s.Kind == policy.Trust
 
 	switch {
-	case who.Type == "Service" || who.Type == "Anonymous":
+	case outsider(who):
 		return direct || s.Kind == policy.Key && granted
 	case cross:
 		return (identity || who.Type == "Account") && bounded && inSession && (direct || role || account || granted)
 	case who.Type == "Account":
 		return !rooted || direct || role || account || granted
 	}
-	if who.Type == "FederatedUser" && !s.HasSession {
+	if who.Type == "FederatedUser" && !s.HasSession && len(s.Session) == 0 {
 		identity = false
 	}
 	if rooted && !account && !role {
@@ -132,12 +132,14 @@ func naiveNames(statement map[string]any, who policy.Principal, kind policy.Kind
 				switch {
 				case sort == "Service":
 					found["direct"] = found["direct"] || who.Type == "Service" && p == who.Service
+				case sort == "Federated":
+					found["direct"] = found["direct"] || who.Federated == p
+					found["provider"] = found["provider"] || who.Federated == p
 				case p == "*":
-					stranger := who.Type == "Service" || who.Type == "Anonymous"
-					if !(stranger && kind == policy.Trust && statement["Effect"] == "Allow") {
+					if !(outsider(who) && kind == policy.Trust && statement["Effect"] == "Allow") {
 						found["direct"], found["everyone"] = true, true
 					}
-				case who.Type == "Service" || who.Type == "Anonymous":
+				case outsider(who):
 				case p == who.Account || strings.HasSuffix(p, ":iam::"+who.Account+":root"):
 					found["account"] = true
 				case p == who.RoleARN || who.Type == "AssumedRole" && p == who.ID:
@@ -151,7 +153,7 @@ func naiveNames(statement map[string]any, who policy.Principal, kind policy.Kind
 	}
 	if not, ok := statement["NotPrincipal"]; ok {
 		listed := test(not)
-		exempt := listed["everyone"]
+		exempt := listed["everyone"] || listed["provider"]
 		switch who.Type {
 		case "Account":
 			exempt = exempt || listed["account"]
@@ -169,6 +171,12 @@ func naiveNames(statement map[string]any, who policy.Principal, kind policy.Kind
 		return found["direct"] || found["role"] || found["account"]
 	}
 	return found[how]
+}
+
+// outsider has no policies and no account of its own: a service, a stranger, who is known
+// by a web identity alone.
+func outsider(who policy.Principal) bool {
+	return who.Type == "Service" || who.Type == "Anonymous" || who.Federated != ""
 }
 
 func naiveGrant(g policy.Grant, r *policy.Request) bool {
@@ -383,8 +391,22 @@ func TestDifferential(t *testing.T) {
 	if testing.Short() {
 		questions = 2000
 	}
-	seed := [32]byte{7}
-	random := rand.New(rand.NewChaCha8(seed))
+	allowed := differ(t, 7, questions)
+	if allowed < questions/20 || allowed > questions*19/20 {
+		t.Errorf("%d of %d questions allowed: they ask too little", allowed, questions)
+	}
+}
+
+// FuzzDifferential does so for as long as it may.
+func FuzzDifferential(f *testing.F) {
+	f.Add(uint64(0))
+	f.Fuzz(func(t *testing.T, seed uint64) { differ(t, seed, 50) })
+}
+
+// differ fails when the two evaluators do not agree, and counts what they allowed.
+func differ(t *testing.T, seed uint64, questions int) (allowed int) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 7))
 	pick := func(from ...string) string { return from[random.IntN(len(from))] }
 	chance := func(percent int) bool { return random.IntN(100) < percent }
 
@@ -408,9 +430,20 @@ func TestDifferential(t *testing.T) {
 	}
 	slices.Sort(names)
 
+	everybody := []policy.Principal{bob, bob, session, session, root, stranger, strangerSession, ecsTasks, anonymous,
+		{Type: "FederatedUser", Account: home, ARN: "arn:aws:sts::111122223333:federated-user/f", ID: home + ":f"},
+		{Type: "Account", Account: away, ARN: "arn:aws:iam::444455556666:root", ID: away},
+		{Type: "User", Account: home, ARN: "arn:aws:iam::111122223333:user/team/bob", ID: "AIDABBBBBBBBBBBBBBBBB"},
+		// Bob again, whose name was given to another: stored policies know the first by his id.
+		{Type: "User", Account: home, ARN: bob.ARN, ID: "AIDANEWNEWNEWNEWNEWNE"},
+		{Federated: "arn:aws:iam::111122223333:oidc-provider/id.example.com"},
+	}
+	const (
+		federatedUser = `"Principal":{"AWS":"arn:aws:sts::111122223333:federated-user/f"}`
+		webIdentity   = `"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/id.example.com"}`
+	)
 	var built []*policy.Document
-	condition := func() string {
-		var operator, value, key string
+	clause := func() (operator, key, value string) {
 		switch random.IntN(8) {
 		case 0, 1:
 			key = pick("aws:UserName", "aws:PrincipalTag/P", "aws:TagKeys", "aws:PrincipalArn", "kms:EncryptionContext:x")
@@ -438,7 +471,26 @@ func TestDifferential(t *testing.T) {
 		if chance(10) {
 			operator, value = "Null", pick("true", "false")
 		}
-		return fmt.Sprintf(`"Condition":{%q:{%q:[%q,%q]}}`, operator, key, value, value)
+		return operator, key, value
+	}
+	// condition is one to three of them, in one operator or in several; of values there are
+	// one or two.
+	condition := func() string {
+		operators := map[string]map[string][]string{}
+		for range 1 + random.IntN(3) {
+			operator, key, value := clause()
+			if operators[operator] == nil {
+				operators[operator] = map[string][]string{}
+			}
+			if list := operators[operator][key]; len(list) < 2 {
+				operators[operator][key] = append(list, value)
+			}
+		}
+		text, err := json.Marshal(operators)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return `"Condition":` + string(text)
 	}
 	build := func(kind policy.Kind) policy.Source {
 		var statements []string
@@ -458,7 +510,10 @@ func TestDifferential(t *testing.T) {
 				case deny && chance(40):
 					rest = append(rest, `"NotPrincipal":{"AWS":["111122223333",`+pick(`"`+bob.ARN+`"`, `"`+session.RoleARN+`","`+session.ARN+`"`, `"`+session.ID+`"`)+`]}`)
 				default:
-					rest = append(rest, pick(userBob, rootHome, rootAway, userEve, roleApp, roleAppID, sessionApp, sessionAway, all, ecsService))
+					rest = append(rest, pick(userBob, rootHome, rootAway, userEve, roleApp, roleAppID, sessionApp, sessionAway, all, ecsService, federatedUser))
+					if kind == policy.Trust && chance(20) {
+						rest[len(rest)-1] = webIdentity
+					}
 				}
 			}
 			if chance(50) {
@@ -477,10 +532,9 @@ func TestDifferential(t *testing.T) {
 		return source
 	}
 
-	allowed := 0
 	for range questions {
 		r := &policy.Request{
-			Principal: []policy.Principal{bob, bob, session, session, root, stranger, strangerSession, ecsTasks, anonymous}[random.IntN(9)],
+			Principal: everybody[random.IntN(len(everybody))],
 			Action:    pick(actions...), Resource: pick(resources...), ResourceAccount: pick("", home, home, away), Context: policy.Context{},
 			EncryptionContext: map[string]string{"x": pick("1", "2")},
 		}
@@ -526,9 +580,7 @@ func TestDifferential(t *testing.T) {
 		}
 		built = built[:0]
 	}
-	if allowed < questions/20 || allowed > questions*19/20 {
-		t.Errorf("%d of %d questions allowed: they ask too little", allowed, questions)
-	}
+	return allowed
 }
 
 func describe(s *policy.Set) string {
