@@ -36,7 +36,7 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 		e.g.verifier.Verify(a, e.r, payload, nobodysSecret)
 		switch {
 		case errors.Is(err, ErrUnknownKey):
-			return nil, unknownKey.failure(d), nil
+			return nil, unknownKey.failure(d).ofKey(a, d), nil
 		case errors.Is(err, ErrInvalidToken):
 			return nil, invalidToken.failure(d), nil
 		case errors.Is(err, ErrExpiredToken):
@@ -59,9 +59,17 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 		return nil, e.untimely(a, err), nil
 	}
 	if !verified {
-		return nil, signatureFailure(sigv4.ErrMismatch, d), nil
+		return nil, signatureFailure(sigv4.ErrMismatch, d).ofKey(a, d), nil
 	}
 	return credential, nil, nil
+}
+
+// ofKey adds the access key, which S3 repeats.
+func (f *failure) ofKey(a *sigv4.Authorization, d dialect) *failure {
+	if d == dialectREST {
+		f.elements = [][2]string{{"AWSAccessKeyId", a.AccessKeyID}}
+	}
+	return f
 }
 
 // untimely words a signature that is not of this time. S3 tells one that was given too

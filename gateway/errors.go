@@ -187,7 +187,11 @@ func signatureFailure(err *sigv4.Error, d dialect) *failure {
 		code = sigv4.Invalid
 	}
 	f := signatureCodes[code][d]
-	if f.text == "" {
+	switch {
+	case f.text != "":
+	case d == dialectREST && err == sigv4.ErrMismatch:
+		f.text = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+	default:
 		f.text = err.Text
 	}
 	return &f

@@ -2,12 +2,12 @@ package malotetest_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +19,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/malote/malote/gateway"
@@ -31,23 +33,105 @@ var free = map[string]bool{
 	"sts:GetCallerIdentity": true, "sts:GetSessionToken": true,
 }
 
+// unsigned are those that AWS has for whoever brings a proof of somebody else's.
+var unsigned = map[string]bool{
+	"sts:AssumeRoleWithWebIdentity": true, "sts:AssumeRoleWithSAML": true,
+}
+
+// refusal is how a request is answered that is not even considered, or not allowed.
+type refusal struct {
+	status int
+	code   string
+	text   string // a regular expression for the whole of it
+}
+
+const (
+	invalidToken = `The security token included in the request is invalid\.`
+	expiredToken = `The security token included in the request is expired`
+	mismatch     = `The request signature we calculated does not match the signature you provided\. Check your AWS Secret Access Key and signing method\. Consult the service documentation for details\.`
+	denied       = `User: arn:aws:iam::123456789012:user/nobody is not authorized to perform: ([a-z0-9]+:[A-Za-z]+)( on resource: .+)? because no (identity-based policy|resource-based policy|role trust policy) allows the ([a-z0-9]+:[A-Za-z]+) action`
+)
+
+// refusals are AWS's, by what is wrong and by protocol.
+var refusals = map[string]map[model.Protocol]refusal{
+	"no rights": {
+		model.JSON: {400, "AccessDeniedException", denied}, model.Query: {403, "AccessDenied", denied}, model.RestXML: {403, "AccessDenied", denied},
+	},
+	"a wrong signature": {
+		model.JSON: {400, "InvalidSignatureException", mismatch}, model.Query: {403, "SignatureDoesNotMatch", mismatch},
+		model.RestXML: {403, "SignatureDoesNotMatch", `The request signature we calculated does not match the signature you provided\. Check your key and signing method\.`},
+	},
+	"an unknown key": {
+		model.JSON: {400, "UnrecognizedClientException", invalidToken}, model.Query: {403, "InvalidClientTokenId", invalidToken},
+		model.RestXML: {403, "InvalidAccessKeyId", `The AWS Access Key Id you provided does not exist in our records\.`},
+	},
+	"an expired token": {
+		model.JSON: {400, "ExpiredTokenException", expiredToken}, model.Query: {403, "ExpiredToken", expiredToken},
+		model.RestXML: {400, "ExpiredToken", `The provided token has expired\.`},
+	},
+	"another's token": {
+		model.JSON: {400, "UnrecognizedClientException", invalidToken}, model.Query: {403, "InvalidClientTokenId", invalidToken},
+		model.RestXML: {400, "InvalidToken", `The provided token is malformed or otherwise invalid\.`},
+	},
+	"no signature": {
+		model.JSON: {400, "MissingAuthenticationTokenException", "Missing Authentication Token"}, model.Query: {403, "MissingAuthenticationToken", "Request is missing Authentication Token"},
+		model.RestXML: {403, "AccessDenied", "Access Denied"},
+	},
+}
+
+// hidden is how KMS refuses whoever may not know which key a ciphertext is under.
+var hidden = refusal{400, "AccessDeniedException", `The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access\.`}
+
+// others are those of single operations.
+var others = map[string]refusal{
+	"kms:Decrypt with no rights":   hidden,
+	"kms:ReEncrypt with no rights": hidden,
+	// It answers key by key.
+	"s3:DeleteObjects with no rights": {200, "", ""},
+	// Unsigned it is a question whether this malote lives.
+	"s3:ListBuckets with no signature": {200, "", ""},
+}
+
 // Every operation of every service, called with a valid request by a user who has no
-// rights, is denied; called with a wrong signature it is not even considered. So no door
-// is forgotten.
+// rights, is denied; called by whoever cannot say who he is, it is not even considered.
+// Each refusal is AWS's to the letter. So no door is forgotten.
 func TestEveryDoorIsGuarded(t *testing.T) {
 	t.Parallel()
 	sys := malotetest.New(t)
-	nobody := sys.User(t, "nobody", "")
-	forged := nobody.Copy()
-	keys, err := nobody.Credentials.Retrieve(t.Context())
-	if err != nil {
+	keysOf := func(cfg aws.Config) aws.Credentials {
+		t.Helper()
+		keys, err := cfg.Credentials.Retrieve(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	nobody := keysOf(sys.User(t, "nobody", ""))
+	idle := keysOf(sys.User(t, "idle", malotetest.Allow("*", "*")))
+	if _, err := iam.NewFromConfig(sys.Config()).UpdateAccessKey(t.Context(), &iam.UpdateAccessKeyInput{UserName: aws.String("idle"), AccessKeyId: &idle.AccessKeyID, Status: iamtypes.StatusTypeInactive}); err != nil {
 		t.Fatal(err)
 	}
-	forged.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: strings.Repeat("x", 40)}, nil
-	})
+	expired := keysOf(sys.Role(t, "expired", malotetest.Allow("*", "*")))
 	if _, err := s3.NewFromConfig(sys.Config()).CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(doorBucket)}); err != nil {
 		t.Fatal(err)
+	}
+	sys.Clock.Advance(2 * time.Hour)
+	session := keysOf(sys.Role(t, "session", malotetest.Allow("*", "*")))
+	strangers := session
+	strangers.SessionToken = expired.SessionToken
+	callers := []struct {
+		what string
+		keys *aws.Credentials
+		as   string // of refusals
+	}{
+		{"no rights", &nobody, "no rights"},
+		{"a wrong signature", &aws.Credentials{AccessKeyID: nobody.AccessKeyID, SecretAccessKey: strings.Repeat("x", 40)}, "a wrong signature"},
+		{"an unknown key", &aws.Credentials{AccessKeyID: "AKIANOBODYHASTHISKEY", SecretAccessKey: nobody.SecretAccessKey}, "an unknown key"},
+		{"an inactive key", &idle, "an unknown key"},
+		{"an expired token", &expired, "an expired token"},
+		{"a temporary key without its token", &aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.SecretAccessKey}, "an unknown key"},
+		{"another's token", &strangers, "another's token"},
+		{"no signature", nil, "no signature"},
 	}
 	coverage, err := gateway.Coverage(sys.Services()...)
 	if err != nil {
@@ -66,32 +150,82 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 			called++
 			operation, _ := described.Operation(op.Name)
 			action := service.Service + ":" + op.Name
-			status, answer := call(t, nobody, described, operation)
-			switch {
-			case free[action]:
-				if status != http.StatusOK {
-					t.Errorf("%s: %d %s, want an answer", action, status, answer)
+			for _, caller := range callers {
+				if unsigned[action] && caller.what != "no rights" {
+					continue
 				}
-			case operation.HTTP.Method == http.MethodHead:
-				if status != http.StatusForbidden {
-					t.Errorf("%s: %d, want a denial", action, status)
+				status, answer := call(t, sys, caller.keys, described, operation)
+				if free[action] && caller.what == "no rights" {
+					if status != http.StatusOK {
+						t.Errorf("%s: %d %s, want an answer", action, status, answer)
+					}
+					continue
 				}
-			case !strings.Contains(answer, "AccessDenied"):
-				t.Errorf("%s: %d %s, want a denial", action, status, answer)
-			}
-			if status, answer := call(t, forged, described, operation); status < 400 || !strings.Contains(answer, "Signature") && operation.HTTP.Method != http.MethodHead {
-				t.Errorf("%s with a wrong signature: %d %s", action, status, answer)
+				want, other := others[action+" with "+caller.what]
+				if !other {
+					want = refusals[caller.as][described.Protocol]
+				}
+				if status != want.status {
+					t.Errorf("%s with %s: %d %s, want %d", action, caller.what, status, answer, want.status)
+					continue
+				}
+				if operation.HTTP.Method == http.MethodHead {
+					continue // has no body
+				}
+				if want.code == "" {
+					if !strings.Contains(answer, `{"status":"ok"}`) && !strings.Contains(answer, "<Error><Code>AccessDenied</Code><Key>name</Key>") {
+						t.Errorf("%s with %s: %s", action, caller.what, answer)
+					}
+					continue
+				}
+				if described.Protocol == model.RestXML && (want.code == "InvalidAccessKeyId" || want.code == "SignatureDoesNotMatch") && !strings.Contains(answer, "<AWSAccessKeyId>"+caller.keys.AccessKeyID+"</AWSAccessKeyId>") {
+					t.Errorf("%s with %s: %s, want the access key", action, caller.what, answer)
+				}
+				code, text := errorOf(t, described.Protocol, answer)
+				match := regexp.MustCompile(`^` + want.text + `$`).FindStringSubmatch(text)
+				if code != want.code || match == nil || len(match) > 1 && match[1] != match[len(match)-1] {
+					t.Errorf("%s with %s: %s: %s, want %s: %s", action, caller.what, code, text, want.code, want.text)
+				}
 			}
 		}
 	}
 	if called < 100 {
 		t.Errorf("%d operations called: coverage is not seen", called)
 	}
-	t.Logf("%d operations", called)
+	t.Logf("%d operations, each by %d callers", called, len(callers))
+}
+
+// errorOf reads an error as a client does.
+func errorOf(t *testing.T, protocol model.Protocol, answer string) (code, text string) {
+	t.Helper()
+	switch protocol {
+	case model.Query:
+		var response struct {
+			Error struct{ Type, Code, Message string }
+		}
+		if err := xml.Unmarshal([]byte(answer), &response); err != nil || response.Error.Type != "Sender" {
+			t.Errorf("%v in %s", err, answer)
+		}
+		return response.Error.Code, response.Error.Message
+	case model.RestXML:
+		var response struct{ Code, Message string }
+		if err := xml.Unmarshal([]byte(answer), &response); err != nil {
+			t.Errorf("%v in %s", err, answer)
+		}
+		return response.Code, response.Message
+	}
+	var response struct {
+		Type    string `json:"__type"`
+		Message string // in whichever case
+	}
+	if err := json.Unmarshal([]byte(answer), &response); err != nil {
+		t.Errorf("%v in %s", err, answer)
+	}
+	return response.Type, response.Message
 }
 
 // call sends the smallest valid request for an operation.
-func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operation) (int, string) {
+func call(t *testing.T, sys *malotetest.System, keys *aws.Credentials, service *model.Service, op *model.Operation) (int, string) {
 	t.Helper()
 	input := map[string]any{}
 	if op.Input != nil {
@@ -104,7 +238,7 @@ func call(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operat
 func callWith(t *testing.T, cfg aws.Config, service *model.Service, op *model.Operation, input map[string]any) (int, string) {
 	t.Helper()
 	if service.Protocol == model.RestXML {
-		return send(t, cfg, service.Name, restRequest(t, *cfg.BaseEndpoint, op, input))
+		return send(t, sys, keys, service.Name, restRequest(t, sys.Endpoint(), op, input))
 	}
 	header := http.Header{}
 	var body []byte
@@ -118,21 +252,35 @@ func callWith(t *testing.T, cfg aws.Config, service *model.Service, op *model.Op
 		header.Set("Content-Type", "application/x-amz-json-1.1")
 		header.Set("X-Amz-Target", service.Target+"."+op.Name)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *cfg.BaseEndpoint+"/", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, sys.Endpoint()+"/", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header = header
-	return send(t, cfg, service.Name, request)
+	return send(t, sys, keys, service.Name, request)
 }
 
-// send signs a request and returns what it is answered.
-func send(t *testing.T, cfg aws.Config, service string, request *http.Request) (int, string) {
+// send signs a request, unless there is nothing to sign with, and returns what it is answered.
+func send(t *testing.T, sys *malotetest.System, keys *aws.Credentials, service string, request *http.Request) (int, string) {
 	t.Helper()
-	keys, err := cfg.Credentials.Retrieve(t.Context())
+	if keys != nil {
+		sign(t, keys, service, request, sys.Clock.Now())
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+// sign signs a request in its headers.
+func sign(t *testing.T, keys *aws.Credentials, service string, request *http.Request, at time.Time) {
+	t.Helper()
 	var body []byte
 	if request.GetBody != nil {
 		again, err := request.GetBody()
@@ -150,19 +298,9 @@ func send(t *testing.T, cfg aws.Config, service string, request *http.Request) (
 		request.Header.Set("X-Amz-Content-Sha256", hash)
 		options = append(options, func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 	}
-	if err := v4.NewSigner().SignHTTP(t.Context(), keys, request, hash, service, malotetest.Region, time.Now(), options...); err != nil {
+	if err := v4.NewSigner().SignHTTP(t.Context(), *keys, request, hash, service, malotetest.Region, at, options...); err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(answer)
 }
 
 // doorBucket is there; its objects are not.
