@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -243,7 +245,7 @@ func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
 			v.pathKeyRights(ctx, n, parameter, f)
 			return
 		}
-		v.simulate(ctx, f, n.role, "ssm:GetParameters", parameter, "", nil)
+		v.simulate(ctx, f, n.role, "ssm:GetParameters", parameter, "", v.parameterTags(ctx, n.ref.Region, parameter))
 		if secret, ok := n.reference(v.account); ok {
 			v.secretRights(ctx, n, secret, f)
 			return
@@ -253,11 +255,25 @@ func (v *verifier) checkRights(ctx context.Context, n need, f *finding) {
 			{Key: aws.String("Name"), Option: aws.String("Equals"), Values: []string{parameterName(parameter)}},
 		}})
 		if err == nil && len(out.Parameters) == 1 && out.Parameters[0].Type == ssmtypes.ParameterTypeSecureString {
-			v.keyRights(ctx, n, aws.ToString(out.Parameters[0].KeyId), "ssm", f)
+			v.keyRights(ctx, n, aws.ToString(out.Parameters[0].KeyId), "ssm", nil, f)
 		}
 		return
 	}
 	v.secretRights(ctx, n, n.ref.ID, f)
+}
+
+// parameterTags are the condition keys of a parameter's tags, as far as the user may see them.
+func (v *verifier) parameterTags(ctx context.Context, region, parameter string) map[string]string {
+	client := ssm.NewFromConfig(v.cfg, func(o *ssm.Options) { o.Region = region })
+	out, err := client.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String(parameterName(parameter))})
+	if err != nil {
+		return nil
+	}
+	keys := map[string]string{}
+	for _, tag := range out.TagList {
+		keys["aws:ResourceTag/"+*tag.Key], keys["ssm:resourceTag/"+*tag.Key] = *tag.Value, *tag.Value
+	}
+	return keys
 }
 
 // fileRights asks for an object, its bucket and the key that it is under.
@@ -277,7 +293,7 @@ func (v *verifier) fileRights(ctx context.Context, n need, f *finding) {
 	v.simulate(ctx, f, n.role, "s3:GetBucketLocation", n.object.BucketARN(), bucketPolicy, nil)
 	v.simulate(ctx, f, n.role, "s3:GetObject", n.object.ARN(), bucketPolicy, nil)
 	n.ref.Region = region
-	v.keyRights(ctx, n, key, "s3", f)
+	v.keyRights(ctx, n, key, "s3", nil, f)
 }
 
 // pathKeyRights asks for each key that something below a path is under.
@@ -296,7 +312,7 @@ func (v *verifier) pathKeyRights(ctx context.Context, n need, path string, f *fi
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		v.keyRights(ctx, n, key, "ssm", f)
+		v.keyRights(ctx, n, key, "ssm", nil, f)
 	}
 }
 
@@ -314,12 +330,24 @@ func (v *verifier) secretRights(ctx context.Context, n need, id string, f *findi
 	if policy, err := client.GetResourcePolicy(ctx, &secretsmanager.GetResourcePolicyInput{SecretId: secret.ARN}); err == nil {
 		resourcePolicy = aws.ToString(policy.ResourcePolicy)
 	}
-	v.simulate(ctx, f, n.role, "secretsmanager:GetSecretValue", *secret.ARN, resourcePolicy, nil)
-	v.keyRights(ctx, n, aws.ToString(secret.KmsKeyId), "secretsmanager", f)
+	keys := map[string]string{"secretsmanager:SecretId": *secret.ARN, "secretsmanager:SecretPrimaryRegion": cmp.Or(aws.ToString(secret.PrimaryRegion), n.ref.Region)}
+	for _, tag := range secret.Tags {
+		keys["aws:ResourceTag/"+*tag.Key], keys["secretsmanager:ResourceTag/"+*tag.Key] = *tag.Value, *tag.Value
+	}
+	if n.ref.Service == inject.SecretsManager {
+		if n.ref.VersionID != "" {
+			keys["secretsmanager:VersionId"] = n.ref.VersionID
+		}
+		if n.ref.VersionStage != "" {
+			keys["secretsmanager:VersionStage"] = n.ref.VersionStage
+		}
+	}
+	v.simulate(ctx, f, n.role, "secretsmanager:GetSecretValue", *secret.ARN, resourcePolicy, keys)
+	v.keyRights(ctx, n, aws.ToString(secret.KmsKeyId), "secretsmanager", map[string]string{"kms:EncryptionContext:SecretARN": *secret.ARN}, f)
 }
 
 // keyRights asks for a customer-managed key; AWS's own let the service's callers through.
-func (v *verifier) keyRights(ctx context.Context, n need, id, service string, f *finding) {
+func (v *verifier) keyRights(ctx context.Context, n need, id, service string, keys map[string]string, f *finding) {
 	if id == "" || strings.HasPrefix(id, "alias/aws/") {
 		return
 	}
@@ -336,21 +364,47 @@ func (v *verifier) keyRights(ctx context.Context, n need, id, service string, f 
 	if policy, err := client.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: key.KeyMetadata.KeyId}); err == nil {
 		keyPolicy = aws.ToString(policy.Policy)
 	}
-	v.simulate(ctx, f, n.role, "kms:Decrypt", *key.KeyMetadata.Arn, keyPolicy, map[string]string{
+	known := map[string]string{
 		"kms:ViaService": service + "." + n.ref.Region + ".amazonaws.com", "kms:CallerAccount": v.account,
-	})
+		"aws:ViaAWSService": "true", "aws:CalledVia": service + ".amazonaws.com",
+		"kms:KeySpec": string(key.KeyMetadata.KeySpec), "kms:KeyUsage": string(key.KeyMetadata.KeyUsage), "kms:KeyOrigin": string(key.KeyMetadata.Origin),
+	}
+	maps.Copy(known, keys)
+	if tags, err := client.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: key.KeyMetadata.KeyId}); err == nil {
+		for _, tag := range tags.Tags {
+			known["aws:ResourceTag/"+*tag.TagKey] = *tag.TagValue
+		}
+	}
+	v.simulate(ctx, f, n.role, "kms:Decrypt", *key.KeyMetadata.Arn, keyPolicy, known)
 }
 
-// simulate asks IAM whether role may do action, and says which statement forbids it.
+// simulate asks IAM whether role may do action, and says what the task will be told: who may
+// not do what to what, for want of which policy or by which statement. Keys are what is
+// known of the request.
 func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resource, resourcePolicy string, keys map[string]string) {
-	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &role, ActionNames: []string{action}, ResourceArns: []string{resource}}
-	if resourcePolicy != "" {
-		in.ResourcePolicy, in.CallerArn = &resourcePolicy, &role
+	ask := func(resourcePolicy string) (*types.EvaluationResult, error) {
+		in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &role, ActionNames: []string{action}, ResourceArns: []string{resource}}
+		if resourcePolicy != "" {
+			in.ResourcePolicy, in.CallerArn = &resourcePolicy, &role
+		}
+		known := map[string]string{"aws:SecureTransport": "true", "aws:CurrentTime": time.Now().UTC().Format(time.RFC3339), "aws:ViaAWSService": "false"}
+		if parts := strings.SplitN(resource, ":", 6); len(parts) == 6 && parts[3] != "" {
+			known["aws:RequestedRegion"], known["aws:ResourceAccount"] = parts[3], parts[4]
+		}
+		maps.Copy(known, keys)
+		for _, key := range slices.Sorted(maps.Keys(known)) {
+			in.ContextEntries = append(in.ContextEntries, types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: types.ContextKeyTypeEnumString, ContextKeyValues: []string{known[key]}})
+		}
+		out, err := iam.NewFromConfig(v.cfg).SimulatePrincipalPolicy(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if len(out.EvaluationResults) != 1 {
+			return nil, fmt.Errorf("SimulatePrincipalPolicy answered %d results", len(out.EvaluationResults))
+		}
+		return &out.EvaluationResults[0], nil
 	}
-	for key, value := range keys {
-		in.ContextEntries = append(in.ContextEntries, types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: types.ContextKeyTypeEnumString, ContextKeyValues: []string{value}})
-	}
-	out, err := iam.NewFromConfig(v.cfg).SimulatePrincipalPolicy(ctx, in)
+	result, err := ask(resourcePolicy)
 	if missing := new(types.NoSuchEntityException); errors.As(err, &missing) {
 		return // said already
 	}
@@ -358,27 +412,58 @@ func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resou
 		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+err.Error())
 		return
 	}
-	for _, result := range out.EvaluationResults {
-		if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
-			continue
-		}
-		f.Problems = append(f.Problems, fmt.Sprintf("%s may not %s on %s: %s", role, action, resource, because(result)))
+	if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
+		return
 	}
+	because := because(result, action)
+	if resourcePolicy != "" && result.EvalDecision == types.PolicyEvaluationDecisionTypeImplicitDeny {
+		// Whether the role's own policies would allow it tells whose fault it is.
+		if alone, err := ask(""); err == nil && alone.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
+			because = "because no resource-based policy allows the " + action + " action"
+		}
+	}
+	problem := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s", sessionARN(role), action, resource, because)
+	if strings.HasPrefix(action, "kms:") && strings.HasPrefix(keys["kms:ViaService"], "secretsmanager.") {
+		problem = "Access to KMS is not allowed: " + problem
+	}
+	f.Problems = append(f.Problems, problem)
 }
 
-// because names the statement of a decision, or says that none allows it.
-func because(result types.EvaluationResult) string {
+// because is the clause with which AWS ends a denial, and the statement that denies.
+//
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+func because(result *types.EvaluationResult, action string) string {
+	layer, article := "identity-based policy", "an"
+	if b := result.PermissionsBoundaryDecisionDetail; b != nil && !b.AllowedByPermissionsBoundary {
+		layer, article = "permissions boundary", "a"
+	}
 	if result.EvalDecision != types.PolicyEvaluationDecisionTypeExplicitDeny {
-		return "no statement of its policies allows it"
+		return fmt.Sprintf("because no %s allows the %s action", layer, action)
 	}
+	clause := ""
 	for _, s := range result.MatchedStatements {
-		where := "policy " + aws.ToString(s.SourcePolicyId)
-		if s.StartPosition != nil {
-			where += fmt.Sprintf(", line %d", s.StartPosition.Line)
+		if s.SourcePolicyType == types.PolicySourceTypeResource {
+			layer, article = "resource-based policy", "a"
 		}
-		return "a statement denies it (" + where + ")"
+		id := aws.ToString(s.SourcePolicyId)
+		if s.SourcePolicyType != types.PolicySourceTypeResource {
+			clause = ": " + id
+		}
+		if s.StartPosition != nil {
+			clause += fmt.Sprintf(" (the statement in line %d)", s.StartPosition.Line)
+		}
+		break
 	}
-	return "a statement denies it"
+	return "with an explicit deny in " + article + " " + layer + clause
+}
+
+// sessionARN is what a task is called that has the role.
+func sessionARN(role string) string {
+	parts := strings.SplitN(role, ":", 6)
+	if len(parts) != 6 {
+		return role
+	}
+	return "arn:aws:sts::" + parts[4] + ":assumed-role/" + roleName(role) + "/TASK"
 }
 
 func parameterName(parameter string) string {
