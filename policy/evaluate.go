@@ -230,6 +230,9 @@ func (q *question) findResource(source *Source, kind Kind) resourceFinding {
 
 // applies reports whether the statement speaks of this action, resource and context.
 func (s *Statement) applies(q *question) bool {
+	if s.lead != "" && !(q.isARN && strings.HasPrefix(q.arn[5], s.lead)) {
+		return false
+	}
 	return s.coversAction(q) && s.coversResource(q) && s.conditionsHold(q)
 }
 

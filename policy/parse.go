@@ -148,6 +148,9 @@ func (p *parser) statement(n *node, s *Statement, element string) {
 			exclusive(&resource)
 			s.notResource = key == "NotResource"
 			s.resources = p.resources(value, at)
+			if !s.notResource {
+				s.lead = commonLead(s.resources)
+			}
 		case "Principal", "NotPrincipal":
 			exclusive(&principal)
 			s.notPrincipal = key == "NotPrincipal"
@@ -281,6 +284,22 @@ func (p *parser) resources(n *node, element string) []arnPattern {
 		out = append(out, pattern)
 	}
 	return out
+}
+
+// commonLead is with what the last part of all of the resources begins.
+func commonLead(resources []arnPattern) string {
+	if len(resources) == 0 || resources[0].all {
+		return ""
+	}
+	lead := resources[0].lead
+	for _, r := range resources[1:] {
+		n := 0
+		for n < len(lead) && n < len(r.lead) && lead[n] == r.lead[n] {
+			n++
+		}
+		lead = lead[:n]
+	}
+	return lead
 }
 
 func (p *parser) principals(n *node, element string) []principal {

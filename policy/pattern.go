@@ -271,11 +271,15 @@ func splitARN(s string) (a arn, ok bool) {
 
 // arnPattern matches an ARN part by part, so that a "*" in the region cannot swallow
 // the account. Only the last part may have variables, and its "*" crosses "/" and ":".
+//
+// What most statements are rejected by comes first, so that it is in one line of the
+// processor's cache: a policy has many statements, and an account many policies.
 type arnPattern struct {
-	written string
-	all     bool // "*"
-	exact   string
+	all     bool   // "*"
+	exact   string // "" when there is a wildcard or a variable
+	lead    string // with which the last part begins
 	parts   [6]pattern
+	written string
 }
 
 // compileARN compiles an element of Resource. ok is false when text is no ARN.
@@ -295,6 +299,12 @@ func compileARN(text string, variables bool) (p arnPattern, ok bool, wrong strin
 		p.parts[i] = newPattern(mark(parts[i], true))
 	}
 	p.parts[5], wrong = compilePattern(parts[5], true, variables)
+	switch last := &p.parts[5]; last.shape {
+	case shapeLiteral, shapePrefix:
+		p.lead = last.text
+	case shapeGlob:
+		p.lead = last.text[:indexMark(last.text)]
+	}
 	literal := true
 	for i := range p.parts {
 		literal = literal && p.parts[i].shape == shapeLiteral
@@ -315,7 +325,7 @@ func (p *arnPattern) match(q *question) bool {
 	if p.exact != "" {
 		return p.exact == q.r.Resource
 	}
-	if !q.isARN {
+	if !q.isARN || !strings.HasPrefix(q.arn[5], p.lead) {
 		return false
 	}
 	for i := range p.parts { // the last part differs most often, the first least
@@ -331,12 +341,15 @@ func (p *arnPattern) match(q *question) bool {
 type actionPattern struct {
 	service string // lower case; "" matches every action
 	name    string // lower case, marked
+	written string // of a literal, which mostly has the case of the action
 	shape   shape
 }
 
 func newActionPattern(service, name string) actionPattern {
 	a := actionPattern{service: strings.ToLower(service), name: mark(strings.ToLower(name), true)}
-	a.shape = newPattern(a.name).shape
+	if a.shape = newPattern(a.name).shape; a.shape == shapeLiteral {
+		a.written = name
+	}
 	return a
 }
 
@@ -350,6 +363,8 @@ func (p *actionPattern) match(q *question) bool {
 		return true
 	case p.shape == shapeLiteral && len(p.name) != len(q.name):
 		return false
+	case p.written == q.name:
+		return true
 	}
 	return globFold(p.name, q.name)
 }

@@ -28,6 +28,10 @@ type Statement struct {
 	Sid   string
 	Allow bool
 
+	// lead is with what the last part of a resource's ARN begins that the statement is about,
+	// "" when it may begin with anything: it spares a look at most statements' patterns.
+	lead string
+
 	Index              int // in Statements
 	Line, Column       int // of its "{", from 1
 	EndLine, EndColumn int // behind its "}"
