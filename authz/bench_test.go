@@ -37,7 +37,7 @@ func BenchmarkThousandRoles(b *testing.B) {
 				var list []string
 				for s := range statements {
 					condition := ""
-					if s%3 == 0 {
+					if (statements-1-s)%3 == 0 { // the last among them
 						condition = `,"Condition":{"StringEquals":{"aws:ResourceTag/team":"${aws:PrincipalTag/team}"}}`
 					}
 					list = append(list, fmt.Sprintf(`{"Effect":"Allow","Action":["secretsmanager:GetSecretValue","secretsmanager:DescribeSecret"],"Resource":"arn:aws:secretsmanager:*:111122223333:secret:role%d/app%d/*-??????"%s}`, r, s, condition))

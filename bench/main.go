@@ -123,6 +123,7 @@ var rows = []row{
 	{"task", (*bench).taskStarts},
 	{"many", (*bench).manyTasks},
 	{"objects", (*bench).objects},
+	{"decide", (*bench).decisions},
 }
 
 func rowNames() []string {

@@ -189,7 +189,11 @@ func (q *question) search(source *Source, f *finding) {
 	if source.Document == nil {
 		return
 	}
+	leads := source.Document.leads
 	for i := range source.Document.Statements {
+		if i < len(leads) && leads[i] != "" && !(q.isARN && strings.HasPrefix(q.arn[5], leads[i])) {
+			continue
+		}
 		s := &source.Document.Statements[i]
 		if s.Allow && f.allow != nil || !s.applies(q) {
 			continue
@@ -230,9 +234,6 @@ func (q *question) findResource(source *Source, kind Kind) resourceFinding {
 
 // applies reports whether the statement speaks of this action, resource and context.
 func (s *Statement) applies(q *question) bool {
-	if s.lead != "" && !(q.isARN && strings.HasPrefix(q.arn[5], s.lead)) {
-		return false
-	}
 	return s.coversAction(q) && s.coversResource(q) && s.conditionsHold(q)
 }
 

@@ -110,6 +110,7 @@ func (p *parser) document(root *node) {
 			return
 		}
 	}
+	p.doc.leads = leads(p.doc.Statements)
 	for _, n := range awsPrincipals(root) {
 		p.doc.principals = append(p.doc.principals, n.text)
 	}
@@ -148,9 +149,6 @@ func (p *parser) statement(n *node, s *Statement, element string) {
 			exclusive(&resource)
 			s.notResource = key == "NotResource"
 			s.resources = p.resources(value, at)
-			if !s.notResource {
-				s.lead = commonLead(s.resources)
-			}
 		case "Principal", "NotPrincipal":
 			exclusive(&principal)
 			s.notPrincipal = key == "NotPrincipal"
@@ -284,6 +282,28 @@ func (p *parser) resources(n *node, element string) []arnPattern {
 		out = append(out, pattern)
 	}
 	return out
+}
+
+// leads are the common leads of the statements, beside one another in memory: most statements
+// of an account's policies are passed over by them alone.
+func leads(statements []Statement) []string {
+	found, total := make([]string, len(statements)), 0
+	for i := range statements {
+		if s := &statements[i]; !s.notResource {
+			found[i] = commonLead(s.resources)
+			total += len(found[i])
+		}
+	}
+	var all strings.Builder
+	all.Grow(total)
+	for _, lead := range found {
+		all.WriteString(lead)
+	}
+	rest := all.String()
+	for i, lead := range found {
+		found[i], rest = rest[:len(lead)], rest[len(lead):]
+	}
+	return found
 }
 
 // commonLead is with what the last part of all of the resources begins.

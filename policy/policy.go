@@ -21,16 +21,13 @@ type Document struct {
 	Statements []Statement
 
 	principals []string // see Principals
+	leads      []string // by statement, see leads; nil when the document was put together of others'
 }
 
 // Statement is one statement of a Document.
 type Statement struct {
 	Sid   string
 	Allow bool
-
-	// lead is with what the last part of a resource's ARN begins that the statement is about,
-	// "" when it may begin with anything: it spares a look at most statements' patterns.
-	lead string
 
 	Index              int // in Statements
 	Line, Column       int // of its "{", from 1
