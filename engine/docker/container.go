@@ -171,6 +171,15 @@ func (c *Client) Stop(ctx context.Context, id string, timeout time.Duration) err
 	return reason(err)
 }
 
+// Signal sends a signal to the container's first process. One that does not run is no error.
+func (c *Client) Signal(ctx context.Context, id, signal string) error {
+	_, err := c.api.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: signal})
+	if IsNotFound(err) || IsConflict(err) {
+		return nil
+	}
+	return reason(err)
+}
+
 // Remove kills the container if it runs and removes it with its anonymous volumes. One
 // that is not there is no error.
 func (c *Client) Remove(ctx context.Context, id string) error {

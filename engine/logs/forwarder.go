@@ -12,8 +12,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -184,7 +186,8 @@ type Stream struct {
 	name      string
 	tag       string // as the user has it
 	options   map[string]string
-	masker    *masker
+	secrets   []string // of its options
+	masker    atomic.Pointer[masker]
 	output    func(string, []byte)
 	spool     *spool
 	to        destination
@@ -255,11 +258,10 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 		return nil, err
 	}
 	// The token is masked as well: a program may print what it was configured with.
-	secrets := append([]string(nil), spec.Mask...)
 	for _, value := range spec.Secrets {
-		secrets = append(secrets, value)
+		s.secrets = append(s.secrets, value)
 	}
-	s.masker = newMasker(secrets)
+	s.Mask(spec.Mask)
 	if err := s.to.verify(ctx); err != nil {
 		s.to.close()
 		if spec.Driver == "awslogs" {
@@ -284,6 +286,11 @@ func (f *Forwarder) Open(ctx context.Context, name string, spec Spec) (*Stream, 
 	f.opened = make(chan struct{})
 	f.running.Go(s.shipAll)
 	return s, nil
+}
+
+// Mask replaces the task's values, which are to be kept out of lines.
+func (s *Stream) Mask(values []string) {
+	s.masker.Store(newMasker(slices.Concat(values, s.secrets)))
 }
 
 // Docker is the log driver that the container gets, and its options. None is a secret.
@@ -457,13 +464,13 @@ func (s *Stream) receive(m message, tag string) error {
 	if len(m.record) > 0 {
 		e.Attrs = m.record
 		for name, value := range e.Attrs {
-			e.Attrs[name] = s.masker.mask(value)
+			e.Attrs[name] = s.masker.Load().mask(value)
 		}
 	}
 	if part && !s.join(&e, id, line, last) {
 		return nil
 	} else if !part {
-		e.Line = s.masker.mask(line)
+		e.Line = s.masker.Load().mask(line)
 	}
 	return s.keep(e)
 }
@@ -481,13 +488,13 @@ func (s *Stream) join(e *entry, id, part string, last bool) bool {
 	switch {
 	case last:
 		delete(s.parts, id)
-		e.Line = s.masker.mask(p.text)
+		e.Line = s.masker.Load().mask(p.text)
 		return true
-	case len(p.text) > maxLine+s.masker.longest:
+	case len(p.text) > maxLine+s.masker.Load().longest:
 		// Too long to join: what is here goes, but for an end that may be the
 		// beginning of a value.
-		p.text = s.masker.mask(p.text)
-		cut := len(p.text) - s.masker.longest
+		p.text = s.masker.Load().mask(p.text)
+		cut := len(p.text) - s.masker.Load().longest
 		if cut < maxLine/2 {
 			return false
 		}
@@ -504,7 +511,7 @@ func (s *Stream) flush() {
 	s.parts = map[string]*partial{}
 	s.mu.Unlock()
 	for _, p := range parts {
-		p.entry.Line = s.masker.mask(p.text)
+		p.entry.Line = s.masker.Load().mask(p.text)
 		s.keep(p.entry)
 	}
 	if s.multi != nil {

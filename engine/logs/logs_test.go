@@ -227,8 +227,19 @@ func TestSpoolThatWasChanged(t *testing.T) {
 	}
 }
 
+func TestMaskReplaced(t *testing.T) {
+	t.Parallel()
+	s := &Stream{secrets: []string{"token-of-an-option"}}
+	s.Mask([]string{"first-value"})
+	s.Mask([]string{"first-value", "second-value"})
+	if got := s.masker.Load().mask("first-value second-value token-of-an-option third-value"); got != "[sealed] [sealed] [sealed] third-value" {
+		t.Error(got)
+	}
+}
+
 func TestJoin(t *testing.T) {
-	s := &Stream{masker: newMasker([]string{"secret-value"}), parts: map[string]*partial{}}
+	s := &Stream{parts: map[string]*partial{}}
+	s.Mask([]string{"secret-value"})
 	var e entry
 	if s.join(&e, "1", "a sec", false) || s.join(&e, "2", "another", false) || s.join(&e, "1", "ret-val", false) {
 		t.Error("a part is taken for a line")

@@ -27,13 +27,13 @@ const (
 type Endpoint struct {
 	server    *Server
 	name, dir string
-	count     int
 	running   sync.WaitGroup
 
 	mu        sync.Mutex // guards the rest
 	container string
 	listener  *net.UnixListener // nil until bound
 	answer    []byte
+	count     int // of its variables
 	clients   map[net.Conn]struct{}
 	stopped   bool
 }
@@ -66,6 +66,23 @@ func (e *Endpoint) Bind(containerID string) error {
 	}
 	e.container, e.listener = containerID, listener
 	e.running.Go(func() { e.serve(listener) })
+	return nil
+}
+
+// Replace has those who ask from now on be given payload.
+func (e *Endpoint) Replace(payload Payload) error {
+	answer, err := payload.encode()
+	if err != nil {
+		return fmt.Errorf("replacing what endpoint %s serves: %w", e.name, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		clear(answer)
+		return fmt.Errorf("replacing what endpoint %s serves: it is closed", e.name)
+	}
+	clear(e.answer)
+	e.answer, e.count = answer, len(payload.Env)
 	return nil
 }
 
@@ -176,8 +193,8 @@ func (e *Endpoint) answerTo(conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(patience))
 	e.mu.Lock()
 	container := e.container
-	// A copy, because Close wipes the original while this is being written.
-	answer := append([]byte(nil), e.answer...)
+	// A copy, because Close and Replace wipe the original while this is being written.
+	answer, count := append([]byte(nil), e.answer...), e.count
 	e.mu.Unlock()
 	defer clear(answer)
 
@@ -207,5 +224,5 @@ func (e *Endpoint) answerTo(conn *net.UnixConn) {
 		log.Warn("handing over an environment", "err", err)
 		return
 	}
-	log.Info("handed over an environment", "variables", e.count)
+	log.Info("handed over an environment", "variables", count)
 }

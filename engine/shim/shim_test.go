@@ -508,3 +508,34 @@ func TestRestart(t *testing.T) {
 		t.Errorf("left behind: %q, want %q", names, want)
 	}
 }
+
+// A container that is started again is given what there is by then.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const second = "canary-9sW1-of-the-shim"
+	image := enginetest.Build(t, w.docker, enginetest.Image{Entrypoint: []string{"/app", "env", "PASSWORD", "MORE"}})
+	id, endpoint := w.create(t, []string{"PASSWORD=" + canary}, container.Config{Image: image}, container.HostConfig{})
+	enginetest.Start(t, w.docker, id)
+	if got := enginetest.Wait(t, w.docker, id); got.ExitCode != 0 {
+		t.Fatalf("%+v", got)
+	}
+	if err := endpoint.Replace(shim.Payload{Env: []string{"A=\x00"}}); err == nil {
+		t.Error("Replace takes what no variable can hold")
+	}
+	if err := endpoint.Replace(shim.Payload{Env: []string{"PASSWORD=" + second, "MORE=x"}}); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Start(t, w.docker, id)
+	got := enginetest.Wait(t, w.docker, id)
+	if want := "MORE absent\n" + line("PASSWORD", canary) + line("MORE", "x") + line("PASSWORD", second); got.ExitCode != 0 || got.Stdout != want {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+	w.unseen(t, id, canary, second)
+	if err := endpoint.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := endpoint.Replace(shim.Payload{}); err == nil {
+		t.Error("Replace serves an endpoint that is closed")
+	}
+}
