@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 type injectCommand struct {
 	Spec []string `help:"A file: valueFrom=…,file=…, and owner=, group=, mode=, format=, template= as below. Repeat it for more." sep:"none" placeholder:"SPEC"`
 
-	ValueFrom string `help:"For one file: what a task definition's valueFrom names, a path of parameters that ends in /, or s3://BUCKET/KEY."`
+	ValueFrom string `help:"For one file: what a task definition's valueFrom names, a path of parameters that ends in /, s3://BUCKET/KEY, or env://NAME for a variable."`
 	File      string `help:"Its name below the directory."`
 	Owner     string `help:"Who owns it, by name or number."`
 	Group     string `help:"Its group, by name or number."`
@@ -71,11 +72,17 @@ func (c *injectCommand) Run(ctx context.Context, p *program) error {
 	if err := keepFromDumps(); err != nil {
 		return err
 	}
-	cfg, done, err := c.reach(ctx, p, files.Region(wanted))
-	if err != nil {
-		return err
+	if i := slices.IndexFunc(wanted, files.File.IsVariable); i >= 0 && c.Watch {
+		return &usageError{fmt.Errorf("%s does not change for as long as this process lives: leave --watch out", wanted[i].ValueFrom)}
 	}
-	defer done()
+	var cfg aws.Config
+	if slices.ContainsFunc(wanted, func(f files.File) bool { return !f.IsVariable() }) {
+		var done func()
+		if cfg, done, err = c.reach(ctx, p, files.Region(wanted)); err != nil {
+			return err
+		}
+		defer done()
+	}
 	set := &files.Set{Config: cfg, Dir: dir, Files: wanted, Log: log}
 	if err := set.Write(ctx); err != nil {
 		return err

@@ -1,6 +1,6 @@
 // Package files writes secrets into files, for programs that read those and not their
-// environment: one is a secret, a JSON key of it, a parameter, all parameters below a path, or an
-// object of S3.
+// environment: one is a secret, a JSON key of it, a parameter, all parameters below a path, an
+// object of S3, or a variable of the environment.
 //
 // It promises: everything is resolved and rendered before anything is written, a file appears
 // whole and with its owner and mode or not at all, no name leads out of the directory, and an

@@ -39,6 +39,14 @@ func (s *sources) get(ctx context.Context, files []File) ([]content, error) {
 	var failed []error
 	others := map[string]content{} // by valueFrom
 	for _, f := range files {
+		if f.IsVariable() {
+			c, err := variable(f.ValueFrom)
+			if err != nil {
+				failed = append(failed, &fieldError{f.Name, "valueFrom", err})
+			}
+			others[f.ValueFrom] = c
+			continue
+		}
 		ref, object, err := parseSource(f.ValueFrom, s.config.Region)
 		if err != nil {
 			return nil, &fieldError{f.Name, "valueFrom", err}
@@ -92,7 +100,7 @@ func (s *sources) versions(ctx context.Context, files []File) map[string]string 
 	var refs []inject.Ref
 	for _, f := range files {
 		ref, object, err := parseSource(f.ValueFrom, s.config.Region)
-		if _, known := now[f.ValueFrom]; known || err != nil {
+		if _, known := now[f.ValueFrom]; known || err != nil || f.IsVariable() {
 			continue
 		}
 		switch {

@@ -17,7 +17,7 @@ import (
 
 // A File is what one is to hold and how it is to be. The JSON names are those of MALOTE_INJECT.
 type File struct {
-	ValueFrom string `json:"valueFrom"` // as in a task definition; a path of parameters ends in /; s3://BUCKET/KEY
+	ValueFrom string `json:"valueFrom"` // as in a task definition; a path of parameters ends in /; s3://BUCKET/KEY; env://NAME
 	Name      string `json:"file"`      // below the directory
 	Owner     string `json:"owner,omitempty"`
 	Group     string `json:"group,omitempty"`
@@ -109,6 +109,10 @@ func check(files []File) error {
 		seen[clean] = true
 		if f.ValueFrom == "" {
 			fail("valueFrom", "it is missing")
+		} else if f.IsVariable() {
+			if err := checkVariable(f.ValueFrom); err != nil {
+				fail("valueFrom", "%w", err)
+			}
 		} else if _, _, err := parseSource(f.ValueFrom, "region"); err != nil {
 			fail("valueFrom", "%w", err)
 		}
@@ -157,7 +161,7 @@ func (f File) mode() (fs.FileMode, error) {
 // Region is that of the first source that names one, or "".
 func Region(files []File) string {
 	for _, f := range files {
-		if ref, object, err := parseSource(f.ValueFrom, ""); err == nil && object == nil && ref.Region != "" {
+		if ref, object, err := parseSource(f.ValueFrom, ""); err == nil && object == nil && ref.Region != "" && !f.IsVariable() {
 			return ref.Region
 		}
 	}
