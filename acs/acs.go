@@ -7,7 +7,8 @@
 // it is told every task that should run there; the same task may come again and means
 // nothing new. It answers with the API's own SubmitTaskStateChange and
 // SubmitContainerStateChange, and posts
-// Health to {endpoint}/acs/health and Secrets to {endpoint}/acs/secrets.
+// Health to {endpoint}/acs/health, Secrets to {endpoint}/acs/secrets and Refreshed to
+// {endpoint}/acs/refreshes.
 package acs
 
 import (
@@ -23,6 +24,7 @@ type Message struct {
 	Stop        *Stop        `json:",omitempty"`
 	Credentials *Credentials `json:",omitempty"` // fresh ones for a role of a running task
 	Execute     *Execute     `json:",omitempty"` // a command to run in a container
+	Refresh     *Refresh     `json:",omitempty"` // containers to run again
 	Synced      bool         `json:",omitempty"` // every task that should run has been sent
 }
 
@@ -53,6 +55,33 @@ type ExecuteOutput struct {
 	Exit   *int   `json:",omitempty"`
 	Error  string `json:",omitempty"` // why it could not be run
 }
+
+// Refresh asks for containers of a running task to be run once more, one after the other, with
+// the values of their secrets that are current by then: containers that ran to their end before,
+// and left files for others. When all have ended with 0, others are sent signals. It comes
+// again until the engine has posted what became of it, and means nothing new then.
+type Refresh struct {
+	ID         string
+	TaskARN    string
+	Containers []string
+	Signals    []Signal `json:",omitempty"`
+}
+
+// Signal is for the first process of a container, if it runs.
+type Signal struct {
+	Container string
+	Signal    string // SIGHUP and the like
+}
+
+// Refreshed is what became of a Refresh. What the task holds since then was posted before.
+type Refreshed struct {
+	TaskARN string
+	ID      string
+	Failure string `json:",omitempty"` // why its files may be those from before; empty: they are not
+}
+
+// CanRefresh is the attribute of a container instance whose engine knows Refresh.
+const CanRefresh = "malote.capability.refresh"
 
 // Task is a task that should run on the engine's host.
 type Task struct {

@@ -117,6 +117,10 @@ func (e *Engine) session(ctx context.Context) error {
 					t.give(nil, m.Credentials, nil)
 				}
 			}
+		case m.Refresh != nil:
+			if t := e.task(m.Refresh.TaskARN); t != nil {
+				t.send(event{kind: evRefresh, refresh: m.Refresh})
+			}
 		case m.Execute != nil:
 			e.running.Go(func() { e.execute(e.ctx, m.Execute) })
 		case m.Synced:
@@ -232,7 +236,7 @@ func (e *Engine) attributes() []types.Attribute {
 		"ecs.capability.pid-ipc-namespace-sharing", "ecs.capability.docker-plugin.local", "ecs.capability.task-cpu-mem-limit",
 		"ecs.capability.container-restart-policy", "com.amazonaws.ecs.capability.logging-driver.awsfirelens", "ecs.capability.firelens.fluentbit",
 		"ecs.capability.firelens.fluentd", "ecs.capability.firelens.options.config.file", "ecs.capability.firelens.options.config.s3", "ecs.capability.env-files.s3", "ecs.capability.firelens.non-root-user",
-		"ecs.capability.storage.ebs-task-volume-attach",
+		"ecs.capability.storage.ebs-task-volume-attach", acs.CanRefresh,
 	} {
 		add(name, "")
 	}

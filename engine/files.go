@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -28,12 +29,15 @@ func (t *task) wantsFiles() bool {
 
 // fetchFiles gives containers the variables of their environment files, and the log router its
 // file. They go the way of secrets: a bucket that only the execution role may read is for these.
-func (t *task) fetchFiles(resolver *inject.Resolver, out *resolved) error {
+func (t *task) fetchFiles(ctx context.Context, resolver *inject.Resolver, out *resolved, of fetching) error {
 	var failed inject.Errors
 	read := map[[2]string]map[string]inject.Value{} // by ARN and version
 	for _, def := range t.defs {
 		container := aws.ToString(def.Name)
-		given, _ := t.given(container)
+		if of.skips(container) {
+			continue
+		}
+		given, _ := t.given(container, of)
 		taken := t.taken(def, out)
 		for _, f := range def.EnvironmentFiles {
 			arn := aws.ToString(f.Value)
@@ -41,7 +45,7 @@ func (t *task) fetchFiles(resolver *inject.Resolver, out *resolved) error {
 			variables, ok := read[[2]string{arn, version}]
 			if !ok {
 				var err error
-				variables, err = variablesOf(t, resolver, arn, version)
+				variables, err = variablesOf(ctx, resolver, arn, version)
 				read[[2]string{arn, version}] = variables
 				failed = appendErrors(failed, err, resolver.Role)
 			}
@@ -55,8 +59,8 @@ func (t *task) fetchFiles(resolver *inject.Resolver, out *resolved) error {
 }
 
 // variablesOf reads an environment file.
-func variablesOf(t *task, resolver *inject.Resolver, arn, version string) (map[string]inject.Value, error) {
-	file, err := resolver.File(t.effort, arn, version)
+func variablesOf(ctx context.Context, resolver *inject.Resolver, arn, version string) (map[string]inject.Value, error) {
+	file, err := resolver.File(ctx, arn, version)
 	if err != nil {
 		return nil, err
 	}

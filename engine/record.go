@@ -26,6 +26,10 @@ type record struct {
 	Code       types.TaskStopCode `json:",omitempty"`
 	Cleaned    bool               `json:",omitempty"` // only the report is missing
 	Ran        bool               `json:",omitempty"`
+	// Refresh is to be done, or with Refreshed was done, and failed if there is a Failure.
+	Refresh   *acs.Refresh `json:",omitempty"`
+	Refreshed bool         `json:",omitempty"`
+	Failure   string       `json:",omitempty"`
 
 	PullStarted, PullStopped, ExecutionStopped time.Time
 
@@ -63,6 +67,10 @@ func (r *record) update(t *task) {
 	defer r.mu.Unlock()
 	r.Stop, r.Reason, r.Code, r.Ran, r.Cleaned = s.stop, s.reason, s.code, s.ran, s.cleaned == done
 	r.PullStarted, r.PullStopped, r.ExecutionStopped = s.pullStarted, s.pullStopped, s.executionStopped
+	r.Refresh, r.Refreshed, r.Failure = s.refresh.last, s.refresh.is == done, s.refresh.failure
+	if s.refresh.next != nil {
+		r.Refresh, r.Refreshed, r.Failure = s.refresh.next, false, ""
+	}
 	old := r.Containers
 	r.Containers = nil
 	for i, c := range s.containers {
@@ -130,6 +138,11 @@ func (r *record) restore(t *task) {
 	s.pullStarted, s.pullStopped, s.executionStopped = r.PullStarted, r.PullStopped, r.ExecutionStopped
 	if r.Cleaned {
 		s.cleaned = done
+	}
+	if r.Refreshed {
+		s.refresh = refresh{last: r.Refresh, is: done, failure: r.Failure}
+	} else {
+		s.refresh.next = r.Refresh // once more, if it was under way
 	}
 	for _, c := range r.Containers {
 		i := t.index(c.Name)

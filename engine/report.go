@@ -18,11 +18,13 @@ import (
 
 // same reports whether nothing that anybody is told differs.
 func (r Report) same(o Report) bool {
-	return r.Status == o.Status && r.Reason == o.Reason && r.StopCode == o.StopCode && slices.Equal(r.Held, o.Held) &&
+	return r.Status == o.Status && r.Reason == o.Reason && r.StopCode == o.StopCode && slices.Equal(r.Held, o.Held) && sameRefresh(r.Refreshed, o.Refreshed) &&
 		slices.EqualFunc(r.Containers, o.Containers, func(a, b ContainerReport) bool {
 			return a.sameState(b) && a.Health == b.Health && a.Restarts == b.Restarts && maps.Equal(a.Versions, b.Versions)
 		})
 }
+
+func sameRefresh(a, b *acs.Refreshed) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // sameState compares what is submitted.
 func (c ContainerReport) sameState(o ContainerReport) bool {
@@ -166,6 +168,11 @@ func (r *reporter) submit(ctx context.Context, told, now Report) error {
 	}
 	if now.Status != types.DesiredStatusStopped && !slices.Equal(now.Held, told.Held) {
 		if err := r.task.engine.post(ctx, "/acs/secrets", acs.Secrets{TaskARN: work.ARN, Held: now.Held}); err != nil {
+			return err
+		}
+	}
+	if now.Refreshed != nil && now.Status != types.DesiredStatusStopped && !sameRefresh(now.Refreshed, told.Refreshed) {
+		if err := r.task.engine.post(ctx, "/acs/refreshes", now.Refreshed); err != nil {
 			return err
 		}
 	}

@@ -115,7 +115,7 @@ func (r *resolved) withoutValues() *resolved {
 func (t *task) resolve() error {
 	found := t.record.found
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		r, err := t.fetchSecrets(found)
+		r, err := t.fetchSecrets(t.effort, fetching{found: found})
 		if err == nil {
 			t.mu.Lock()
 			t.resolved = r
@@ -172,8 +172,22 @@ type want struct {
 	below           map[string]string    // of a path: the version of each parameter that it is to have; nil: all that there are
 }
 
+// fetching is which secrets of a task are to be had.
+type fetching struct {
+	found bool // what the containers of a task that was found have
+	// again are containers that are run again: they get what is current, and have their logs.
+	again []string
+}
+
+func (f *fetching) skips(container string) bool {
+	return f.again != nil && !slices.Contains(f.again, container)
+}
+
 // given is which versions a container has been given, or is to be given.
-func (t *task) given(container string) (versions map[string]string, found bool) {
+func (t *task) given(container string, f fetching) (versions map[string]string, found bool) {
+	if f.again != nil {
+		return nil, false
+	}
 	if versions, found = t.record.given(container); found {
 		return versions, true
 	}
@@ -187,15 +201,18 @@ func (t *task) given(container string) (versions map[string]string, found bool) 
 }
 
 // wants lists what a task's containers ask for.
-func (t *task) wants(region string) (all []want, failed inject.Errors) {
+func (t *task) wants(region string, f fetching) (all []want, failed inject.Errors) {
 	for i, def := range t.defs {
 		container := aws.ToString(def.Name)
+		if f.skips(container) {
+			continue
+		}
 		wishes, err := ourlabels.Of(&def)
 		if err != nil {
 			failed = appendErrors(failed, fmt.Errorf("container %s: %w", container, err), "")
 			continue
 		}
-		given, found := t.given(container)
+		given, found := t.given(container, f)
 		add := func(w want, valueFrom *string) {
 			w.ref, err = inject.Parse(aws.ToString(valueFrom), region)
 			if err != nil {
@@ -226,7 +243,7 @@ func (t *task) wants(region string) (all []want, failed inject.Errors) {
 			name := aws.ToString(s.Name)
 			add(want{name: name, expand: wishes.Expand[name]}, s.ValueFrom)
 		}
-		if l := def.LogConfiguration; l != nil {
+		if l := def.LogConfiguration; l != nil && f.again == nil {
 			for _, s := range l.SecretOptions {
 				w := want{name: logOption(aws.ToString(s.Name)), option: aws.ToString(s.Name)}
 				if t.router.Source(container) != nil {
@@ -259,15 +276,15 @@ func (w *want) refs() []inject.Ref {
 	return []inject.Ref{w.ref}
 }
 
-func (t *task) fetchSecrets(found bool) (*resolved, error) {
+func (t *task) fetchSecrets(ctx context.Context, f fetching) (*resolved, error) {
 	region := t.work.Region
 	if region == "" {
 		region = t.engine.AWS.Region
 	}
-	wants, failed := t.wants(region)
+	wants, failed := t.wants(region, f)
 	var logins []string
 	for _, def := range t.defs {
-		if r := def.RepositoryCredentials; r != nil && !slices.Contains(logins, aws.ToString(r.CredentialsParameter)) {
+		if r := def.RepositoryCredentials; r != nil && f.again == nil && !slices.Contains(logins, aws.ToString(r.CredentialsParameter)) {
 			logins = append(logins, aws.ToString(r.CredentialsParameter))
 		}
 	}
@@ -277,7 +294,7 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	if len(wants)+len(logins) == 0 && !t.wantsFiles() {
 		return &resolved{}, nil
 	}
-	config, role, err := t.asExecutionRole(t.effort, found, region)
+	config, role, err := t.asExecutionRole(ctx, f.found, region)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cannotPull, err)
 	}
@@ -287,20 +304,20 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 		logins: map[string]inject.Credentials{}, versions: map[string]map[string]string{},
 	}
 	resolver := &inject.Resolver{Config: config, Role: role}
-	values, err := resolver.Resolve(t.effort, distinctRefs(wants))
+	values, err := resolver.Resolve(ctx, distinctRefs(wants))
 	failed = appendErrors(failed, err, role)
 	paths := map[string]map[string]inject.Value{}
 	for _, w := range wants {
 		if !w.path() || w.below != nil || w.none || paths[w.ref.ValueFrom] != nil {
 			continue
 		}
-		paths[w.ref.ValueFrom], err = resolver.Path(t.effort, w.ref)
+		paths[w.ref.ValueFrom], err = resolver.Path(ctx, w.ref)
 		failed = appendErrors(failed, err, role)
 	}
 	// Found containers have their images.
 	for _, parameter := range logins {
-		login, err := inject.RegistryCredentials(t.effort, config, parameter)
-		if found && err != nil && t.record.allStarted() {
+		login, err := inject.RegistryCredentials(ctx, config, parameter)
+		if f.found && err != nil && t.record.allStarted() {
 			continue
 		}
 		failed = appendErrors(failed, err, role)
@@ -322,7 +339,7 @@ func (t *task) fetchSecrets(found bool) (*resolved, error) {
 	if len(failed) > 0 {
 		return nil, t.cannotPull(failed)
 	}
-	if err := t.fetchFiles(resolver, out); err != nil {
+	if err := t.fetchFiles(ctx, resolver, out, f); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
 )
 
 // A phase is how far a container has come. Those that end in -ing wait for an event.
@@ -40,6 +42,7 @@ type state struct {
 	prepared progress // namespaces and volumes
 	resolved progress // secrets
 	cleaned  progress // everything removed again
+	refresh  refresh
 
 	ran       bool // it was RUNNING at some time
 	stop      bool // wanted STOPPED
@@ -48,6 +51,15 @@ type state struct {
 	code      types.TaskStopCode
 
 	pullStarted, pullStopped, executionStopped, stoppedAt time.Time
+}
+
+// refresh is the running again of containers that ran to their end. They stay stopped by their
+// phases: nothing depends on how that ends.
+type refresh struct {
+	next    *acs.Refresh // asked for, and not begun
+	last    *acs.Refresh // begun
+	is      progress     // of the last
+	failure string       // and why it failed
 }
 
 // container is one container's part of a task's state.
@@ -105,6 +117,7 @@ type event struct {
 	health     types.HealthStatus
 	ports      []types.NetworkBinding
 	code       types.TaskStopCode
+	refresh    *acs.Refresh
 }
 
 type eventKind int
@@ -122,6 +135,8 @@ const (
 	evStop // somebody wants the task stopped: reason, code
 	evTick // time passed
 	evCleaned
+	evRefresh   // somebody wants containers run again: refresh
+	evRefreshed // or not: reason
 )
 
 // An action is something to do that ends in an event.
@@ -141,6 +156,7 @@ const (
 	doStop
 	doCancel // what is under way; its events still come
 	doCleanup
+	doRefresh
 )
 
 // step returns what a task is after an event and what is to be done about it.
@@ -235,11 +251,19 @@ func (s *state) apply(e event) {
 		c.phase, c.reason = stopped, e.reason
 		s.ended(c, e.at)
 	case evHealth:
-		c.health = e.health
+		if c.phase != stopped { // else it runs again, which is nobody's business
+			c.health = e.health
+		}
 	case evStop:
 		s.halt(e.reason, e.code)
 	case evCleaned:
 		s.cleaned, s.stoppedAt = done, e.at
+	case evRefresh:
+		if r := &s.refresh; r.last == nil || r.last.ID != e.refresh.ID {
+			r.next = e.refresh
+		}
+	case evRefreshed:
+		s.refresh.is, s.refresh.failure = done, e.reason
 	}
 }
 
@@ -331,7 +355,30 @@ func (s *state) plan(now time.Time) (actions []action, changed bool) {
 			actions = append(actions, action{doStart, i})
 		}
 	}
+	if r := &s.refresh; r.next != nil && r.is != busy && s.prepared == done && s.resolved == done {
+		r.last, r.next, changed = r.next, nil, true
+		if r.is, r.failure = done, s.unrefreshable(r.last); r.failure == "" {
+			r.is = busy
+			actions = append(actions, action{kind: doRefresh})
+		}
+	}
 	return actions, changed
+}
+
+// unrefreshable says why containers cannot be run again; "" when they can.
+func (s *state) unrefreshable(r *acs.Refresh) string {
+	for _, name := range r.Containers {
+		i := slices.IndexFunc(s.containers, func(c container) bool { return c.name == name })
+		switch {
+		case i < 0:
+			return fmt.Sprintf("the task has no container %s", name)
+		case s.containers[i].essential:
+			return fmt.Sprintf("container %s is essential", name)
+		case s.containers[i].phase != stopped || s.containers[i].started.IsZero():
+			return fmt.Sprintf("container %s has not run to its end", name)
+		}
+	}
+	return ""
 }
 
 // planStop stops what runs, dependents before what they depend on, and cleans up when
@@ -341,7 +388,7 @@ func (s *state) planStop() (actions []action, changed bool) {
 		s.cancelled, changed = true, true
 		actions = append(actions, action{kind: doCancel})
 	}
-	over := s.prepared != busy && s.resolved != busy
+	over := s.prepared != busy && s.resolved != busy && s.refresh.is != busy
 	for i := range s.containers {
 		c := &s.containers[i]
 		switch c.phase {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
 )
 
 // A story is a sequence of events with what each makes the engine do. Events and
@@ -89,6 +91,15 @@ func TestStories(t *testing.T) {
 			{"begin", "prepare, pull app, resolve"}, {"resolved", ""}, {"pulled app", ""}, {"prepared", "create app"}, {"created app", "start app"}, {"started app", ""},
 			{"tick 9", ""}, {"exited app 1", "cancel, cleanup"},
 		}, "RUNNING EssentialContainerExited Essential container in task exited"},
+		{"refresh", []container{app(on(success)), side(container{})}, with(line{"started side", ""}, line{"exited side 0", "create app"}, line{"created app", "start app"}, line{"started app", ""},
+			line{"refresh side a", "refresh"}, line{"exited side 3", ""}, line{"refresh side a", ""}, line{"refreshed", ""}, line{"refresh side a", ""},
+			line{"refresh side b", "refresh"}, line{"refresh side c", ""}, line{"refreshed", "refresh"}, line{"refreshed", ""}), "RUNNING  "},
+		{"stop while refreshing", []container{app(on(success)), side(container{})}, with(line{"started side", ""}, line{"exited side 0", "create app"}, line{"created app", "start app"}, line{"started app", ""},
+			line{"refresh side a", "refresh"}, line{"refresh side b", ""}, line{"stop", "cancel, stop app"}, line{"exited app 0", ""}, line{"refreshed the task stops", "cleanup"}, line{"cleaned", ""}), "STOPPED UserInitiated asked"},
+		{"no refresh of what runs", []container{app(), side(container{})}, []line{
+			{"begin", "prepare, pull app, pull side, resolve"}, {"refresh side a", ""}, {"prepared", ""}, {"resolved", ""}, {"pulled side", "create side"}, {"created side", "start side"}, {"started side", ""},
+			{"refresh side b", ""}, {"exited side 0", ""}, {"refresh app c", ""}, {"refresh none d", ""}, {"refresh side e", "refresh"},
+		}, "PENDING  "},
 		{"vanished", []container{app()}, []line{
 			{"begin", "prepare, pull app, resolve"}, {"resolved", ""}, {"pulled app", ""}, {"prepared", "create app"}, {"created app", "start app"}, {"started app", ""}, {"vanished app", "cancel, cleanup"},
 		}, "RUNNING EssentialContainerExited Essential container in task exited"},
@@ -164,6 +175,10 @@ func parse(t *testing.T, s *state, text string, now *time.Time) event {
 		*now = now.Add(time.Duration(seconds) * time.Second)
 	case "cleaned":
 		e.kind = evCleaned
+	case "refresh":
+		e.kind, e.refresh = evRefresh, &acs.Refresh{ID: words[2], Containers: []string{words[1]}}
+	case "refreshed":
+		e.kind, e.reason = evRefreshed, strings.Join(words[1:], " ")
 	default:
 		t.Fatalf("no event %q", text)
 	}
@@ -174,7 +189,7 @@ func parse(t *testing.T, s *state, text string, now *time.Time) event {
 func render(s *state, actions []action) string {
 	var out []string
 	for _, a := range actions {
-		name := map[actionKind]string{doPrepare: "prepare", doResolve: "resolve", doPull: "pull", doCreate: "create", doStart: "start", doStop: "stop", doCancel: "cancel", doCleanup: "cleanup"}[a.kind]
+		name := map[actionKind]string{doPrepare: "prepare", doResolve: "resolve", doPull: "pull", doCreate: "create", doStart: "start", doStop: "stop", doCancel: "cancel", doCleanup: "cleanup", doRefresh: "refresh"}[a.kind]
 		switch a.kind {
 		case doPull, doCreate, doStart, doStop:
 			name += " " + s.containers[a.i].name

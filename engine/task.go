@@ -53,6 +53,7 @@ type task struct {
 	infrastructure *acs.Credentials
 	credentials    chan struct{} // closed and replaced when they change
 	resolved       *resolved
+	former         []string                  // values that it had before
 	endpoints      map[string]*shim.Endpoint // by container
 	streams        []*logs.Stream            // of log forwarding
 	routed         map[string]*logs.Stream   // those to the router, by container
@@ -63,6 +64,7 @@ type task struct {
 	binds          map[string]string // by volume
 	owned          map[string]bool   // volumes that are the engine's directories
 	report         Report
+	asked          *acs.Refresh // to be refreshed, or being so
 }
 
 // Report is what a task has come to.
@@ -73,7 +75,8 @@ type Report struct {
 	Reason     string
 	Containers []ContainerReport
 
-	Held []acs.Held // the versions of its secrets
+	Held      []acs.Held     // the versions of its secrets
+	Refreshed *acs.Refreshed // the last time that containers were run again; nil: never
 
 	PullStarted, PullStopped, ExecutionStopped time.Time
 }
@@ -220,6 +223,7 @@ func (t *task) advance(ev event) {
 	t.record.update(t)
 	report := t.describe()
 	t.mu.Lock()
+	t.asked = next.refresh.last
 	changed := !report.same(t.report)
 	t.report = report
 	t.mu.Unlock()
@@ -255,6 +259,9 @@ func (t *task) describe() Report {
 	r := Report{TaskARN: t.work.ARN, Status: s.status(), PullStarted: s.pullStarted, PullStopped: s.pullStopped, ExecutionStopped: s.executionStopped}
 	if s.stop {
 		r.StopCode, r.Reason = s.code, clip(s.reason)
+	}
+	if f := &s.refresh; f.last != nil && f.is == done && !s.stop {
+		r.Refreshed = &acs.Refreshed{TaskARN: t.work.ARN, ID: f.last.ID, Failure: clip(f.failure)}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -390,6 +397,15 @@ func (t *task) act(a action) {
 		t.look(a.i)
 	case doCancel:
 		t.giveUp()
+	case doRefresh:
+		ev := event{kind: evRefreshed}
+		if err := t.refresh(); err != nil {
+			ev.reason = err.Error()
+			if t.effort.Err() == nil {
+				t.log.Warn("containers could not be run again", "err", err)
+			}
+		}
+		t.send(ev)
 	case doCleanup:
 		t.cleanup()
 		t.send(event{kind: evCleaned})
@@ -437,7 +453,7 @@ func (t *task) cleanup() {
 	}
 	t.mu.Lock()
 	endpoints, streams := t.endpoints, t.streams
-	t.endpoints, t.streams, t.routed, t.resolved = map[string]*shim.Endpoint{}, nil, map[string]*logs.Stream{}, t.resolved.withoutValues()
+	t.endpoints, t.streams, t.routed, t.resolved, t.former = map[string]*shim.Endpoint{}, nil, map[string]*logs.Stream{}, t.resolved.withoutValues(), nil
 	t.mu.Unlock()
 	for _, e := range endpoints {
 		if err := e.Close(); err != nil {
