@@ -8,16 +8,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"golang.org/x/sys/unix"
 )
 
 const (
 	Secrets  = "malote.secrets"  // DockerEnv: through Docker's own environment
 	Bind     = "malote.bind"     // the host's address where ports are published
 	Endpoint = "malote.endpoint" // a variable that has AWS_ENDPOINT_URL's value too
+	// RefreshSignal is what the container is sent when files that it shares were refreshed.
+	RefreshSignal = "malote.refresh-signal"
 
 	// Each is followed by the name of one of the container's secrets.
 	Optional = "malote.optional." // its value when there is no such secret
@@ -34,6 +38,8 @@ type Wishes struct {
 	Optional map[string]string
 	// Expand has those that are many variables.
 	Expand map[string]*Expansion
+	// Signal is that of RefreshSignal, such as SIGHUP; "": none.
+	Signal string
 }
 
 // Of reads a container's labels. It refuses one that begins with "malote." and means
@@ -56,6 +62,11 @@ func Of(def *types.ContainerDefinition) (Wishes, error) {
 			if value != DockerEnv {
 				return w, fmt.Errorf("the label %s is '%s'; it can be %s", label, value, DockerEnv)
 			}
+		case label == RefreshSignal:
+			var err error
+			if w.Signal, err = signalName(value); err != nil {
+				return w, fmt.Errorf("the label %s: %w", label, err)
+			}
 		case isOptional:
 			if err := known(label, optional); err != nil {
 				return w, err
@@ -71,7 +82,7 @@ func Of(def *types.ContainerDefinition) (Wishes, error) {
 			}
 			w.Expand[expand] = e
 		default:
-			return w, fmt.Errorf("the label %s is not known to malote. There are %s, %s, %s, %sNAME and %sNAME", label, Secrets, Bind, Endpoint, Optional, Expand)
+			return w, fmt.Errorf("the label %s is not known to malote. There are %s, %s, %s, %s, %sNAME and %sNAME", label, Secrets, Bind, Endpoint, RefreshSignal, Optional, Expand)
 		}
 	}
 	for name := range w.Expand {
@@ -80,6 +91,21 @@ func Of(def *types.ContainerDefinition) (Wishes, error) {
 		}
 	}
 	return w, nil
+}
+
+// signalName makes SIGHUP of HUP, SIGHUP or 1. It refuses those that no program can take.
+func signalName(text string) (string, error) {
+	name := "SIG" + strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	if n, err := strconv.Atoi(text); err == nil {
+		name = unix.SignalName(unix.Signal(n))
+	}
+	switch unix.SignalNum(name) {
+	case 0:
+		return "", fmt.Errorf("'%s' is no signal; it can be HUP, USR1 and the like", text)
+	case unix.SIGKILL, unix.SIGSTOP:
+		return "", fmt.Errorf("'%s' ends or halts the container whatever its program does; it can be HUP, USR1 and the like", text)
+	}
+	return name, nil
 }
 
 // An Expansion says which keys of a secret's JSON object, or which parameters below a path,

@@ -34,6 +34,11 @@ func TestLabelsThatMeanNothing(t *testing.T) {
 		{"malote.expand.DB", "allow=a, b", "empty name"},
 		{"malote.expand.DB", "only=a", "'only=a' is not understood"},
 		{"malote.expand.DB", "upper=yes", "'upper=yes' is not understood"},
+		{"malote.refresh-signal", "", "'' is no signal"},
+		{"malote.refresh-signal", "HANGUP", "'HANGUP' is no signal"},
+		{"malote.refresh-signal", "0", "'0' is no signal"},
+		{"malote.refresh-signal", "KILL", "ends or halts the container"},
+		{"malote.refresh-signal", "19", "ends or halts the container"},
 	} {
 		if _, err := ourlabels.Of(container(c.label, c.value)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s=%s: %v, want %q", c.label, c.value, err, c.want)
@@ -44,6 +49,15 @@ func TestLabelsThatMeanNothing(t *testing.T) {
 	}
 	if _, err := ourlabels.Of(container("other", "x", "maloteish", "x", "malote.secrets", "docker-env", "malote.bind", "127.0.0.1", "malote.endpoint", "X")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRefreshSignal(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"HUP": "SIGHUP", "SIGUSR1": "SIGUSR1", "usr2": "SIGUSR2", "1": "SIGHUP"} {
+		if w, err := ourlabels.Of(container("malote.refresh-signal", text)); err != nil || w.Signal != want {
+			t.Errorf("%s: %q, %v, want %s", text, w.Signal, err, want)
+		}
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	OnSecretChange = "malote:on-secret-change" // of a service: Off, Alert, Redeploy
+	OnSecretChange = "malote:on-secret-change" // of a service: Off, Alert, Redeploy, Refresh
 	PinSecrets     = "malote:pin-secrets"      // of a service: Off, Deployment
 	WaitForTasks   = "malote:wait-for-tasks"   // of a secret: Off, or for how long (see Wait)
 
-	Off, Alert, Redeploy, Deployment = "off", "alert", "redeploy", "deployment"
+	Off, Alert, Redeploy, Refresh, Deployment = "off", "alert", "redeploy", "refresh", "deployment"
 
 	prefix = "malote:"
 )
@@ -26,7 +26,7 @@ const (
 )
 
 var values = map[string][]string{
-	OnSecretChange: {Off, Alert, Redeploy},
+	OnSecretChange: {Off, Alert, Redeploy, Refresh},
 	PinSecrets:     {Off, Deployment},
 }
 

@@ -32,8 +32,8 @@ const (
 	maxNews      = 1 << 20
 )
 
-// Stream serves what package acs describes: GET …/acs, POST …/acs/health and …/acs/secrets, and
-// …/acs/sessions.
+// Stream serves what package acs describes: GET …/acs, POST …/acs/health, …/acs/secrets and
+// …/acs/refreshes, and …/acs/sessions.
 // The gateway has verified who asks; ecs:Poll and ecs:StartTelemetrySession on the container
 // instance decide what is told. A stream ends with its request's context.
 func Stream(s *Service) http.Handler {
@@ -46,6 +46,10 @@ func Stream(s *Service) http.Handler {
 			}
 		case strings.HasSuffix(path, "/acs/secrets") && r.Method == http.MethodPost:
 			if err = s.secrets(r); err == nil {
+				w.WriteHeader(http.StatusNoContent)
+			}
+		case strings.HasSuffix(path, "/acs/refreshes") && r.Method == http.MethodPost:
+			if err = s.refreshes(r); err == nil {
 				w.WriteHeader(http.StatusNoContent)
 			}
 		case strings.Contains(path, "/acs/sessions/") && (r.Method == http.MethodGet || r.Method == http.MethodPost):
@@ -289,6 +293,7 @@ type told struct {
 	arn         string
 	asker       caller.Task // what the audit is told of it
 	stop        bool
+	refresh     string // the id of the last
 	credentials []*acs.Credentials
 }
 
@@ -428,6 +433,13 @@ func (st *stream) sync(ctx context.Context) error {
 			if err := st.tell(ctx, p); err != nil {
 				return err
 			}
+			t = st.told[p.Task]
+		}
+		if p.Refresh != nil && t != nil && t.refresh != p.Refresh.ID {
+			if err := st.send(&acs.Message{Refresh: &p.Refresh.Refresh}); err != nil {
+				return err
+			}
+			t.refresh = p.Refresh.ID
 		}
 	}
 	for id := range st.told {

@@ -746,6 +746,7 @@ func TestEnginesRights(t *testing.T) {
 		{http.MethodGet, "/acs?cluster=default&containerInstance=" + e.instance, ""},
 		{http.MethodPost, "/acs/health", `{"TaskARN":"` + *task.TaskArn + `","Containers":{"app":"HEALTHY"}}`},
 		{http.MethodPost, "/acs/secrets", `{"TaskARN":"` + *task.TaskArn + `","Held":[]}`},
+		{http.MethodPost, "/acs/refreshes", `{"TaskARN":"` + *task.TaskArn + `","ID":"1"}`},
 	} {
 		response, err := thief.request(t.Context(), r.method, r.path, r.body)
 		if err != nil {
@@ -764,6 +765,7 @@ func TestEnginesRights(t *testing.T) {
 		{http.MethodGet, "/acs?cluster=default&containerInstance=" + e.instance, ""},
 		{http.MethodPost, "/acs/health", `{"TaskARN":"` + *task.TaskArn + `","Containers":{"app":"UNHEALTHY"}}`},
 		{http.MethodPost, "/acs/secrets", `{"TaskARN":"` + *task.TaskArn + `","Held":[]}`},
+		{http.MethodPost, "/acs/refreshes", `{"TaskARN":"` + *task.TaskArn + `","ID":"1"}`},
 	} {
 		response, err := other.request(t.Context(), r.method, r.path, r.body)
 		if err != nil {

@@ -46,6 +46,7 @@ func registerOnly(t *testing.T, sys *malotetest.System, cfg aws.Config) *fakeEng
 	out, err := e.client.RegisterContainerInstance(t.Context(), &ecs.RegisterContainerInstanceInput{
 		Attributes: []types.Attribute{
 			{Name: aws.String("zone"), Value: aws.String("a")}, {Name: aws.String("ecs.cpu-architecture"), Value: aws.String("x86_64")},
+			{Name: aws.String(acs.CanRefresh)},
 		},
 		TotalResources: []types.Resource{
 			{Name: aws.String("CPU"), Type: aws.String("INTEGER"), IntegerValue: 1024},

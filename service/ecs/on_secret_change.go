@@ -20,7 +20,7 @@ const (
 	// Versions that change within quiet of one another, for as long as patience, are one change.
 	quiet    = 2 * time.Second
 	patience = 10 * time.Second
-	// wave is how many services are redeployed for changed secrets at the same time.
+	// wave is how many services are redeployed or refreshed for changed secrets at the same time.
 	wave = 5
 	// lookAgain is when services are looked at while some wait for their turn.
 	lookAgain = 5 * time.Second
@@ -43,6 +43,9 @@ func validateServiceTags(tags []types.Tag) error {
 			return invalidParameter("The service's tags are not valid: %v.", err)
 		}
 	}
+	if err := contradicts(tags); err != nil {
+		return invalidParameter("The service's tags are not valid: %v.", err)
+	}
 	return nil
 }
 
@@ -51,9 +54,13 @@ type follower struct{ Cluster, Name string }
 
 const followerPrefix = "ecs-follower/"
 
+func followerKey(sc scope, v *service) string {
+	return followerPrefix + sc.account + "/" + sc.region + "/" + v.Cluster + "/" + v.Name
+}
+
 // followSecrets has the index know whether v is in it.
 func (s *Service) followSecrets(tx store.Tx, sc scope, v *service) error {
-	key := followerPrefix + sc.account + "/" + sc.region + "/" + v.Cluster + "/" + v.Name
+	key := followerKey(sc, v)
 	_, err := s.followers.Get(tx, key)
 	is := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -69,7 +76,7 @@ func (s *Service) followSecrets(tx store.Tx, sc scope, v *service) error {
 }
 
 // FollowSecrets does for services, until ctx ends, what they ask for when a secret of theirs
-// changes: an event, or a new deployment. Any number of control planes may do so on one store.
+// changes: an event, a new deployment, or other files. Any number of control planes may do so on one store.
 func FollowSecrets(ctx context.Context, s *Service) {
 	if s.current == nil {
 		return
@@ -113,6 +120,11 @@ type following struct {
 	stale   []acs.Held // with the versions that they hold
 	current []acs.Held // with the current versions
 	count   int        // tasks that hold something stale
+
+	// Of a service that refreshes there are these instead.
+	candidates      []*candidate
+	reached, beyond versions
+	why             []string // what is beyond reach is so
 }
 
 // follow looks at every follower once. Waiting tells that one is not ready for what it is to do.
@@ -131,6 +143,16 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 				return err
 			}
 			if f.v == nil || f.v.Status != statusActive {
+				continue
+			}
+			if tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh {
+				if err := s.candidatesOf(tx, f); err != nil {
+					return err
+				}
+				if f.outstanding() > 0 {
+					busy++
+				}
+				all = append(all, f)
 				continue
 			}
 			if o := f.v.primary(); o.State == types.DeploymentRolloutStateInProgress {
@@ -152,6 +174,20 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 	}
 	known := currentVersions{s: s}
 	for _, f := range all {
+		if tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh {
+			more, err := s.refreshFor(ctx, f, &known, func() bool {
+				if busy >= wave {
+					return false
+				}
+				busy++
+				return true
+			})
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", f.sc.serviceARN(f.v.Cluster, f.v.Name), err)
+			}
+			waiting = waiting || more
+			continue
+		}
 		if err := f.compare(ctx, &known); err != nil {
 			return false, err
 		}

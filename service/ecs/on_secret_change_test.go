@@ -289,7 +289,7 @@ func TestTagsOfServices(t *testing.T) {
 	t.Parallel()
 	v := newVault(t)
 	for _, c := range []struct{ key, value, want string }{
-		{"malote:on-secret-change", "refresh", "The service's tags are not valid: the value 'refresh' of the tag 'malote:on-secret-change' is not supported. It can be off, alert, redeploy."},
+		{"malote:on-secret-change", "restart", "The service's tags are not valid: the value 'restart' of the tag 'malote:on-secret-change' is not supported. It can be off, alert, redeploy, refresh."},
 		{"malote:pin-secrets", "", "The service's tags are not valid: the value '' of the tag 'malote:pin-secrets' is not supported. It can be off, deployment."},
 		{"malote:on-change", "alert", "The service's tags are not valid: the tag key 'malote:on-change' is not known to malote. There are malote:on-secret-change and malote:pin-secrets of a service, and malote:wait-for-tasks of a secret."},
 	} {
@@ -302,6 +302,12 @@ func TestTagsOfServices(t *testing.T) {
 	v.service("web", 0, "malote:on-secret-change", "off")
 	_, err := v.client.TagResource(t.Context(), &ecs.TagResourceInput{ResourceArn: service(t, v.client, "web").ServiceArn, Tags: []types.Tag{{Key: aws.String("malote:pin-secrets"), Value: aws.String("yes")}}})
 	if err == nil || !strings.Contains(err.Error(), "InvalidParameterException") {
+		t.Errorf("TagResource: %v", err)
+	}
+	// Together they contradict each other, whichever comes last.
+	v.service("pinned", 0, "malote:pin-secrets", "deployment")
+	_, err = v.client.TagResource(t.Context(), &ecs.TagResourceInput{ResourceArn: service(t, v.client, "pinned").ServiceArn, Tags: []types.Tag{{Key: aws.String("malote:on-secret-change"), Value: aws.String("refresh")}}})
+	if want := "'refresh' of 'malote:on-secret-change' renews what 'deployment' of 'malote:pin-secrets' keeps: a service can have one of them."; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("TagResource: %v", err)
 	}
 }

@@ -52,6 +52,8 @@ type service struct {
 	// Refused are the versions for which such a deployment was rolled back, Alerted those
 	// that an event told of.
 	Refused, Alerted []acs.Held `json:",omitempty"`
+	// Refresh is under way; nil: none is.
+	Refresh *refreshing `json:",omitempty"`
 }
 
 // rollout is one of "deployments" in DescribeServices. Its id is its service revision's.

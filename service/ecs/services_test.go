@@ -29,25 +29,40 @@ type worker struct {
 	most    int                  // tasks at the same time
 	// given is what a task is given of secrets, and why it then fails; nil: nothing.
 	given func(*acs.Task) (held []acs.Held, why string)
+	// renew is what a task is given when containers are run again, and why that fails; nil: the
+	// engine never answers.
+	renew func(*acs.Refresh) (held []acs.Held, failure string)
+	// also are containers besides app, which ended well before it began.
+	also []string
 }
 
 func work(t *testing.T, sys *malotetest.System) *worker {
 	t.Helper()
 	w := &worker{fakeEngine: register(t, sys, sys.Config()), running: map[string]*acs.Task{}, fails: map[string]string{}}
-	go func() {
-		for m := range w.messages {
-			switch {
-			case m.Task != nil:
-				w.take(m.Task)
-			case m.Stop != nil:
-				w.mu.Lock()
-				delete(w.running, m.Stop.TaskARN)
-				w.mu.Unlock()
-				w.report(m.Stop.TaskARN, "STOPPED", "")
-			}
-		}
-	}()
+	go w.listen(w.messages)
 	return w
+}
+
+// listen carries out what one connection brings.
+func (w *worker) listen(messages <-chan acs.Message) {
+	for m := range messages {
+		switch {
+		case m.Task != nil:
+			w.take(m.Task)
+		case m.Refresh != nil:
+			w.mu.Lock()
+			renew := w.renew
+			w.mu.Unlock()
+			if renew != nil {
+				go w.refresh(m.Refresh, renew)
+			}
+		case m.Stop != nil:
+			w.mu.Lock()
+			delete(w.running, m.Stop.TaskARN)
+			w.mu.Unlock()
+			w.report(m.Stop.TaskARN, "STOPPED", "")
+		}
+	}
 }
 
 // report is status for another goroutine than the test's. The system may be closing.
@@ -55,6 +70,9 @@ func (w *worker) report(task, status, reason string) {
 	in := &ecs.SubmitTaskStateChangeInput{Task: &task, Status: &status, Containers: []types.ContainerStateChange{
 		{ContainerName: aws.String("app"), Status: &status},
 	}}
+	for _, name := range w.also {
+		in.Containers = append(in.Containers, types.ContainerStateChange{ContainerName: &name, Status: aws.String("STOPPED"), ExitCode: aws.Int32(0)})
+	}
 	if reason != "" {
 		in.Reason = &reason
 	}

@@ -55,6 +55,8 @@ type placement struct {
 	Ports       []string `json:",omitempty"` // "80/tcp": fixed ports of the host
 	Stop        bool     `json:",omitempty"`
 	Reason      string   `json:",omitempty"`
+	// Refresh is what its engine is to do for a running task.
+	Refresh *refreshAsked `json:",omitempty"`
 }
 
 // keepStopped is how long a stopped task can be described.

@@ -72,7 +72,7 @@ func TestValidate(t *testing.T) {
 		{"secret twice", app(`'secrets':[{'name':'X','valueFrom':'p'},{'name':'X','valueFrom':'q'}]`, role[:len(role)-1]),
 			"Duplicate secret names found: X. Each secret name must be unique."},
 		{"a label of malote's that means nothing", app(`'dockerLabels':{'malote.secrest':'docker-env'}`, ""),
-			"Invalid 'dockerLabels' setting for container 'app': the label malote.secrest is not known to malote. There are malote.secrets, malote.bind, malote.endpoint, malote.optional.NAME and malote.expand.NAME."},
+			"Invalid 'dockerLabels' setting for container 'app': the label malote.secrest is not known to malote. There are malote.secrets, malote.bind, malote.endpoint, malote.refresh-signal, malote.optional.NAME and malote.expand.NAME."},
 		{"secret without role", app(`'secrets':[{'name':'X','valueFrom':'p'}]`, ""),
 			"When you are specifying container secrets, you must also specify a value for 'executionRoleArn'."},
 		{"malformed valueFrom is found at launch", app(`'secrets':[{'name':'X','valueFrom':'arn:aws:secretsmanager:r:a:secret:n:k'}]`, role[:len(role)-1]), ""},

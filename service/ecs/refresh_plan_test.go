@@ -1,0 +1,136 @@
+package ecs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
+)
+
+// pod is an app that waits for a sidecar which fills a volume of both.
+func pod() *types.TaskDefinition {
+	mount := func(readOnly bool) []types.MountPoint {
+		return []types.MountPoint{{SourceVolume: aws.String("secrets"), ContainerPath: aws.String("/s"), ReadOnly: &readOnly}}
+	}
+	return &types.TaskDefinition{ContainerDefinitions: []types.ContainerDefinition{
+		{Name: aws.String("files"), Essential: aws.Bool(false), MountPoints: mount(false)},
+		{Name: aws.String("app"), MountPoints: mount(true), DependsOn: []types.ContainerDependency{{ContainerName: aws.String("files"), Condition: types.ContainerConditionSuccess}}},
+	}}
+}
+
+func TestOutOfReach(t *testing.T) {
+	t.Parallel()
+	ended := []types.Container{{Name: aws.String("files"), LastStatus: aws.String("STOPPED"), ExitCode: aws.Int32(0)}, {Name: aws.String("app"), LastStatus: aws.String("RUNNING")}}
+	for _, tt := range []struct {
+		name, container, variable string
+		change                    func(d *types.TaskDefinition, containers []types.Container)
+		want                      string
+	}{
+		{"a sidecar that filled a volume", "files", "A", nil, ""},
+		{"COMPLETE will do", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[1].DependsOn[0].Condition = types.ContainerConditionComplete
+		}, ""},
+		{"one that failed", "files", "A", func(_ *types.TaskDefinition, c []types.Container) { c[0].ExitCode = aws.Int32(1) }, ""},
+		{"volumesFrom", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[1].MountPoints, d.ContainerDefinitions[1].VolumesFrom = nil, []types.VolumeFrom{{SourceContainer: aws.String("files")}}
+		}, ""},
+		{"volumesFrom of the app", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].MountPoints, d.ContainerDefinitions[0].VolumesFrom = nil, []types.VolumeFrom{{SourceContainer: aws.String("app")}}
+		}, ""},
+		{"volumesFrom of the app, to read", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].MountPoints, d.ContainerDefinitions[0].VolumesFrom = nil, []types.VolumeFrom{{SourceContainer: aws.String("app"), ReadOnly: aws.Bool(true)}}
+		}, "no volume"},
+		{"the app", "app", "A", nil, "essential"},
+		{"a log", "files", "log:token", nil, "log driver"},
+		{"Docker's environment", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].DockerLabels = map[string]string{"malote.secrets": "docker-env"}
+		}, "Docker's configuration"},
+		{"a log router", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].FirelensConfiguration = &types.FirelensConfiguration{}
+		}, "log router"},
+		{"nobody waits", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[1].DependsOn[0].Condition = types.ContainerConditionStart
+		}, "no other container waits"},
+		{"one that migrates a database", "files", "A", func(d *types.TaskDefinition, _ []types.Container) { d.ContainerDefinitions[0].MountPoints = nil }, "no volume"},
+		{"one that reads", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].MountPoints[0].ReadOnly = aws.Bool(true)
+		}, "no volume"},
+		{"a volume of its own", "files", "A", func(d *types.TaskDefinition, _ []types.Container) {
+			d.ContainerDefinitions[0].MountPoints[0].SourceVolume = aws.String("other")
+		}, "no volume"},
+		{"one that runs", "files", "A", func(_ *types.TaskDefinition, c []types.Container) {
+			c[0].LastStatus, c[0].ExitCode = aws.String("RUNNING"), nil
+		}, "not run to its end"},
+		{"one that never ran", "files", "A", func(_ *types.TaskDefinition, c []types.Container) { c[0].ExitCode = nil }, "not run to its end"},
+		{"none", "gone", "A", nil, "does not have"},
+	} {
+		d, containers := pod(), slices.Clone(ended)
+		if tt.change != nil {
+			tt.change(d, containers)
+		}
+		got := outOfReach(d, containers, acs.Held{Container: tt.container, Name: tt.variable})
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	d := pod()
+	label := map[string]string{"malote.refresh-signal": "hup"}
+	d.ContainerDefinitions[0].DockerLabels, d.ContainerDefinitions[1].DockerLabels = label, label
+	d.ContainerDefinitions = append(d.ContainerDefinitions,
+		types.ContainerDefinition{Name: aws.String("other"), DockerLabels: label},
+		types.ContainerDefinition{Name: aws.String("silent"), MountPoints: d.ContainerDefinitions[1].MountPoints})
+	if got := fmt.Sprint(signals(d, []string{"files"})); got != "[{app SIGHUP}]" {
+		t.Errorf("signals = %s", got)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	current := []acs.Held{{ARN: "a", Version: "2"}}
+	older := []acs.Held{{ARN: "a", Version: "1"}}
+	// Tasks are 0, 1, … by their place; r of those that can be refreshed, - of others: a asked, A
+	// by an engine that is gone, s starting, g its engine is gone, n nothing stale.
+	for _, tt := range []struct {
+		name, tasks string
+		r           *refreshing
+		want        string
+	}{
+		{"one to begin with", "rrr", nil, "0"},
+		{"one for what is new", "rrr", &refreshing{For: older, Proven: true, RetryAt: now.Add(time.Minute)}, "0"},
+		{"one at a time until it went well", "arr", &refreshing{For: current}, ""},
+		{"one more when its engine has gone", "Arr", &refreshing{For: current}, "1"},
+		{"then several", "rrrrrrr", &refreshing{For: current, Proven: true}, "0 1 2 3 4"},
+		{"but no more", "aarrrrr", &refreshing{For: current, Proven: true}, "2 3 4"},
+		{"not those that cannot", "sgnra", &refreshing{For: current, Proven: true}, "3"},
+		{"not so soon after a failure", "rrr", &refreshing{For: current, Tries: 1, RetryAt: now.Add(time.Second)}, ""},
+		{"another one after a failure", "rrr", &refreshing{For: current, Tries: 1, Failed: []string{"0"}, RetryAt: now}, "1"},
+		{"again when there is no other", "rr", &refreshing{For: current, Proven: true, Tries: 3, Failed: []string{"1", "0"}}, "1"},
+		{"the failed ones last", "rrrr", &refreshing{For: current, Proven: true, Failed: []string{"0", "1"}}, "2 3 0 1"},
+	} {
+		f := &following{v: &service{Refresh: tt.r}, reached: versions{current: current}}
+		for i, kind := range tt.tasks {
+			f.candidates = append(f.candidates, &candidate{
+				t: &task{ID: fmt.Sprint(i)}, asked: kind == 'a' || kind == 'A', running: kind != 's', connected: kind != 'g' && kind != 'A',
+				again: map[bool][]string{true: {"files"}}[kind != 'n'],
+			})
+		}
+		var got []string
+		for _, c := range f.choose(now) {
+			got = append(got, c.t.ID)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: %v, want %s", tt.name, got, tt.want)
+		}
+	}
+}
