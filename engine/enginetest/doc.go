@@ -22,6 +22,7 @@
 //	exit N                 end with status N
 //	sleep DURATION         as time.ParseDuration
 //	trap N                 print "ready", wait for SIGTERM, print "terminated", end with status N
+//	reload PATH            print "ready"; at each SIGHUP print "reloaded" and what sum does; end at SIGTERM
 //	write PATH TEXT        make a file; missing directories too
 //	writeenv PATH NAME     make a file of a variable's value
 //	writefrom PATH FILE    copy a file

@@ -53,7 +53,7 @@ func fatal(err error) {
 }
 
 var arity = map[string]int{
-	"check": 2, "burst": 2, "printenv": 1, "exit": 1, "sleep": 1, "trap": 1, "write": 2, "writeenv": 2,
+	"check": 2, "burst": 2, "printenv": 1, "exit": 1, "sleep": 1, "trap": 1, "reload": 1, "write": 2, "writeenv": 2,
 	"writefrom": 2, "cat": 1, "sum": 1, "wait": 1, "serve": 1, "get": 1, "fetch": 2, "socket": 1, "fill": 1,
 }
 
@@ -103,6 +103,8 @@ func run(verb string, args []string) error {
 		<-term
 		fmt.Println("terminated")
 		os.Exit(code)
+	case "reload":
+		return reload(args[0])
 	case "write":
 		return write(args[0], []byte(args[1]))
 	case "writeenv":
@@ -206,6 +208,23 @@ func printID() error {
 		}
 	}
 	fmt.Printf("pid=%d uid=%d gid=%d cwd=%s ignored=%s blocked=%s\n", os.Getpid(), os.Getuid(), os.Getgid(), cwd, ignored, blocked)
+	return nil
+}
+
+// reload is a server that reads a file again when it is told to.
+func reload(path string) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
+	fmt.Println("ready")
+	for s := range signals {
+		if s == syscall.SIGTERM {
+			break
+		}
+		fmt.Println("reloaded")
+		if err := sum(path); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
