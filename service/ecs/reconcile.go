@@ -298,7 +298,7 @@ func (p *pass) judge() error {
 	if p.failed && o.Failed >= impairedAfter {
 		p.say("is unable to consistently start tasks successfully.")
 	}
-	if !breaker.Enable || o.State != types.DeploymentRolloutStateInProgress || v.Status != statusActive ||
+	if breaker == nil || !breaker.Enable || o.State != types.DeploymentRolloutStateInProgress || v.Status != statusActive ||
 		int(o.Failed) < deployment.Threshold(int(v.Desired)) {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (v *service) configure(c *types.DeploymentConfiguration) error {
 			return unsupported("deploymentConfiguration.strategy: " + string(c.Strategy))
 		case c.Alarms != nil && (c.Alarms.Enable || len(c.Alarms.AlarmNames) > 0):
 			return unsupported("deploymentConfiguration.alarms")
-		case aws.ToInt32(c.BakeTimeInMinutes) > 0:
+		case aws.ToInt32(c.BakeTimeInMinutes) != 0:
 			return unsupported("deploymentConfiguration.bakeTimeInMinutes")
 		case len(c.LifecycleHooks) > 0:
 			return unsupported("deploymentConfiguration.lifecycleHooks")
@@ -75,7 +75,20 @@ func (v *service) configure(c *types.DeploymentConfiguration) error {
 			case b.Rollback && !b.Enable:
 				return invalidParameter("Invalid deployment circuit breaker: rollback needs enable to be true.")
 			}
-			old.DeploymentCircuitBreaker = &types.DeploymentCircuitBreaker{Enable: b.Enable, Rollback: b.Rollback}
+			old.DeploymentCircuitBreaker = circuitBreaker(b.Enable, b.Rollback)
+		}
+		if c.Strategy != "" {
+			old.Strategy = c.Strategy
+		}
+		// What asks for nothing is answered all the same.
+		if c.Alarms != nil {
+			old.Alarms = c.Alarms
+		}
+		if c.BakeTimeInMinutes != nil {
+			old.BakeTimeInMinutes = c.BakeTimeInMinutes
+		}
+		if c.EarlySuccessCriteria != nil {
+			old.EarlySuccessCriteria = c.EarlySuccessCriteria
 		}
 		if c.MinimumHealthyPercent != nil {
 			old.MinimumHealthyPercent = c.MinimumHealthyPercent
@@ -94,10 +107,15 @@ func (v *service) configure(c *types.DeploymentConfiguration) error {
 	if old.MaximumPercent == nil {
 		old.MaximumPercent = &most
 	}
-	if old.DeploymentCircuitBreaker == nil {
-		old.DeploymentCircuitBreaker = &types.DeploymentCircuitBreaker{}
+	if !v.daemon() {
+		if old.DeploymentCircuitBreaker == nil {
+			old.DeploymentCircuitBreaker = circuitBreaker(false, false)
+		}
+		if old.BakeTimeInMinutes == nil {
+			old.BakeTimeInMinutes = new(int32)
+		}
+		old.Strategy = types.DeploymentStrategyRolling
 	}
-	old.Strategy = types.DeploymentStrategyRolling
 	switch least, most := *old.MinimumHealthyPercent, *old.MaximumPercent; {
 	case least < 0 || least > 100:
 		return invalidParameter("minimumHealthyPercent must be between 0 and 100, not %d.", least)
@@ -108,6 +126,14 @@ func (v *service) configure(c *types.DeploymentConfiguration) error {
 		return invalidParameter("maximumPercent must be between 100 and 1000, not %d.", most)
 	}
 	return nil
+}
+
+// circuitBreaker is what ECS answers of one, with its defaults.
+func circuitBreaker(enable, rollback bool) *types.DeploymentCircuitBreaker {
+	return &types.DeploymentCircuitBreaker{
+		Enable: enable, Rollback: rollback, ResetOnHealthyTask: aws.Bool(true),
+		ThresholdConfiguration: &types.ThresholdConfiguration{Type: types.ThresholdTypeBoundedPercent, Value: 50},
+	}
 }
 
 // constrain checks what a request says of placement and keeps it. nil keeps what there is.
