@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -227,7 +228,10 @@ func (s *Service) describeService(tx store.Tx, sc scope, v *service, tags bool) 
 		d.Deployments = append(d.Deployments, x)
 		if i == 0 {
 			d.TaskDefinition, d.LaunchType, d.NetworkConfiguration = x.TaskDefinition, x.LaunchType, x.NetworkConfiguration
-			d.PlatformVersion, d.PlatformFamily, d.CapacityProviderStrategy = x.PlatformVersion, x.PlatformFamily, x.CapacityProviderStrategy
+			d.PlatformFamily, d.CapacityProviderStrategy = x.PlatformFamily, x.CapacityProviderStrategy
+			if x.PlatformVersion != nil {
+				d.PlatformVersion = aws.String(cmp.Or(r.Asked, latestPlatform)) // what was asked for; the deployment has what that is
+			}
 			if o.State == types.DeploymentRolloutStateInProgress {
 				d.CurrentServiceDeployment = aws.String(sc.serviceDeploymentARN(v.Cluster, v.Name, o.Deployment))
 			}

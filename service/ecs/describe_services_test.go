@@ -70,3 +70,45 @@ func encoded(t *testing.T, v any) string {
 	}
 	return string(b)
 }
+
+// A service has the platform version that was asked for, its deployments the one that LATEST is.
+func TestPlatformVersionOfAService(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	client := ecs.NewFromConfig(sys.Config())
+	define(t, client, "web", "", `'networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],'cpu':'256','memory':'512'`)
+	create(t, client, &ecs.CreateServiceInput{
+		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0), LaunchType: types.LaunchTypeFargate,
+		NetworkConfiguration: &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{"subnet-1"}}},
+	})
+	for _, step := range []struct {
+		ask, want   string
+		force, made bool
+	}{
+		{"", "LATEST", false, false},
+		{"LATEST", "LATEST", false, false},
+		{"", "LATEST", true, true},
+		{"1.4.0", "1.4.0", false, true},
+		{"", "1.4.0", true, true},
+		{"LATEST", "LATEST", false, true},
+	} {
+		before := service(t, client, "web")
+		in := &ecs.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: step.force}
+		if step.ask != "" {
+			in.PlatformVersion = &step.ask
+		}
+		out, err := client.UpdateService(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []types.Service{*out.Service, service(t, client, "web")} {
+			d := v.Deployments[0]
+			if aws.ToString(v.PlatformVersion) != step.want || aws.ToString(d.PlatformVersion) != "1.4.0" || aws.ToString(d.PlatformFamily) != "Linux" {
+				t.Errorf("asked for %q: the service has %q, its deployment %q", step.ask, aws.ToString(v.PlatformVersion), aws.ToString(d.PlatformVersion))
+			}
+			if made := *d.Id != *before.Deployments[0].Id; made != step.made {
+				t.Errorf("asked for %q: a new deployment %v, want %v", step.ask, made, step.made)
+			}
+		}
+	}
+}

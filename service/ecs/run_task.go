@@ -455,7 +455,10 @@ func validateNetwork(d *types.TaskDefinition, n *types.NetworkConfiguration) err
 	return nil
 }
 
-const platformVersion = "1.4.0"
+const (
+	platformVersion = "1.4.0"
+	latestPlatform  = "LATEST" // which that is
+)
 
 // choosePlatform settles the launch type of the tasks, of each its capacity provider.
 func (l *launch) choosePlatform(c *cluster, in *ecs.RunTaskInput, count int) error {
@@ -486,7 +489,7 @@ func (l *launch) choosePlatform(c *cluster, in *ecs.RunTaskInput, count int) err
 	switch v := aws.ToString(in.PlatformVersion); {
 	case l.launchType != types.LaunchTypeFargate && v != "":
 		return invalidParameter("The platform version must be null when specifying an %s launch type.", l.launchType)
-	case l.launchType == types.LaunchTypeFargate && v != "" && v != "LATEST" && v != platformVersion:
+	case l.launchType == types.LaunchTypeFargate && v != "" && v != latestPlatform && v != platformVersion:
 		return &types.PlatformUnknownException{Message: aws.String("The specified platform does not exist.")}
 	case l.launchType == types.LaunchTypeFargate:
 		l.platform = platformVersion

@@ -83,6 +83,7 @@ type revision struct {
 	Revision             int32
 	LaunchType           types.LaunchType
 	Platform             string                               `json:",omitempty"`
+	Asked                string                               `json:",omitempty"` // the platform version of the request, which may be LATEST
 	Providers            []types.CapacityProviderStrategyItem `json:",omitempty"`
 	Network              *types.NetworkConfiguration          `json:",omitempty"`
 	Volumes              []types.ServiceVolumeConfiguration   `json:",omitempty"`

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -239,6 +240,9 @@ func (s *Service) settle(c *cluster, v *service, t *template) (*revision, error)
 		Volumes: t.volumes,
 		Service: v.Name, Cluster: v.Cluster, Family: *d.Family, Revision: d.Revision,
 		LaunchType: l.launchType, Platform: l.platform, Network: t.network, Providers: t.providers, CreatedAt: s.now().UTC(),
+	}
+	if r.Platform != "" {
+		r.Asked = cmp.Or(aws.ToString(t.platform), latestPlatform)
 	}
 	if len(r.Providers) == 0 && t.launchType == "" {
 		r.Providers = c.Strategy

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"reflect"
@@ -140,7 +141,7 @@ func (s *Service) redeploy(tx store.Tx, r serviceRef, v *service, d *definition,
 		t.launchType, t.providers = "", now.Providers
 	}
 	if aws.ToString(t.platform) == "" && now.Platform != "" {
-		t.platform = aws.String(now.Platform)
+		t.platform = aws.String(cmp.Or(now.Asked, latestPlatform))
 	}
 	c, err := s.activeCluster(tx, r.scope, v.Cluster)
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *Service) redeploy(tx store.Tx, r serviceRef, v *service, d *definition,
 	if err != nil {
 		return err
 	}
-	same := next.Family == now.Family && next.Revision == now.Revision && next.LaunchType == now.LaunchType && next.Platform == now.Platform &&
+	same := next.Family == now.Family && next.Revision == now.Revision && next.LaunchType == now.LaunchType && next.Platform == now.Platform && next.Asked == cmp.Or(now.Asked, next.Asked) &&
 		reflect.DeepEqual(next.Network, now.Network) && sameVolumes(next.Volumes, now.Volumes) && reflect.DeepEqual(next.Providers, now.Providers)
 	if same && !in.ForceNewDeployment {
 		return nil
