@@ -4,8 +4,9 @@
 # test    every test but those that need aws, boto3 or Terraform
 # kills   thirty deployments, in each of which something is killed; make test has nine
 # clients the tests with the AWS CLI and Terraform
+# clouds  bodies in Azure's emulator; installs node and azurite
 # bench   the figures of docs/performance.md
-.PHONY: build image demo test kills clients bench lint fuzz clean generate
+.PHONY: build image demo test kills clients clouds bench lint fuzz clean generate
 
 GOFLAGS_STATIC = CGO_ENABLED=0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -33,6 +34,10 @@ kills: build
 clients: build
 	.ci/need docker awscli
 	go test -count=1 -timeout 15m -tags clients $(TESTFLAGS) ./test/clients/...; status=$$?; .ci/need stop; exit $$status
+
+clouds:
+	.ci/need azurite
+	PATH="$(CURDIR)/.run/azurite/node_modules/.bin:$$PATH" go test -count=1 -tags clouds -run TestAzurite $(TESTFLAGS) ./service/s3/blobs
 
 bench: build
 	.ci/need docker etcd

@@ -27,7 +27,7 @@ import (
 type planeFlags struct {
 	DataDir        string   `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
 	Store          string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
-	Objects        string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
+	Objects        string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…, azblob://CONTAINER, gs://NAME). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
 	S3Domain       []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
 	Account        string   `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
 	AuditMaxSize   string   `name:"audit-max-size" help:"Size at which a file of the audit is put aside and a new one begun: 64MiB, 1GiB." env:"MALOTE_AUDIT_MAX_SIZE" default:"256MiB" placeholder:"SIZE"`

@@ -9,7 +9,8 @@ import (
 	"os"
 
 	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob" // s3://
+	_ "gocloud.dev/blob/azureblob" // azblob://
+	_ "gocloud.dev/blob/s3blob"    // s3://
 	"gocloud.dev/gcerrors"
 
 	"github.com/malote/malote/service/s3"
@@ -22,7 +23,8 @@ type Blobs interface {
 }
 
 // Open opens the place that a URL names: a folder (a path, or file:///path), or another's
-// bucket (s3://name?region=…, as gocloud.dev/blob has it).
+// bucket (s3://name?region=…, azblob://container, gs://name, as gocloud.dev/blob has them, with
+// the credentials that their own clients would find).
 func Open(ctx context.Context, place string) (Blobs, error) {
 	u, err := url.Parse(place)
 	switch {
@@ -32,8 +34,16 @@ func Open(ctx context.Context, place string) (Blobs, error) {
 		return OpenFolder(place)
 	case u.Scheme == "file":
 		return OpenFolder(u.Path)
-	case u.Scheme != "s3":
-		return nil, fmt.Errorf("%q: bodies are kept in a folder or in s3://", place)
+	case u.Scheme != "s3" && u.Scheme != "azblob" && u.Scheme != "gs":
+		return nil, fmt.Errorf("%q: bodies are kept in a folder or in s3://, azblob:// or gs://", place)
+	case u.Host == "":
+		return nil, fmt.Errorf("%q: %s:// is followed by the name of a bucket", place, u.Scheme)
+	case u.Scheme == "gs":
+		opened, err := openGoogle(ctx, u)
+		if err != nil {
+			return nil, fmt.Errorf("opening %s: %w", u.Redacted(), err)
+		}
+		return opened, nil
 	}
 	opened, err := blob.OpenBucket(ctx, place)
 	if err != nil {
