@@ -65,7 +65,7 @@ func TestRecordShape(t *testing.T) {
 	r.Service, r.Name, r.Via = "kms", "Decrypt", []string{"secretsmanager.amazonaws.com"}
 	r.Principal = &caller.Principal{Type: caller.User, Account: "111122223333", ARN: "arn:aws:iam::111122223333:user/bob", ID: "AIDA", UserName: "bob", AccessKeyID: "AKIA"}
 	r.Resource = "*"
-	r.RequestID = "evil\"}\n{\"forged\":true\u2028\x00\xff"+strings.Repeat("x", 5000)
+	r.RequestID = "evil\"}\n{\"forged\":true\u2028\x00\xff" + strings.Repeat("x", 5000)
 	r.Decision, r.ErrorCode, r.ErrorMessage = policy.Decision{Layer: policy.LayerIdentity}, "AccessDenied", "User: bob is not authorized"
 	if err := f.Record(t.Context(), r); err != nil {
 		t.Fatal(err)

@@ -265,7 +265,7 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 		b = appendMember(b, "invokedBy", p.Service, maxText)
 		return append(b, '}')
 	case caller.Anonymous:
-		return append(b, `{"type":"Unknown","principalId":"ANONYMOUS_PRINCIPAL"}`...)
+		return append(b, `{"type":"AWSAccount","principalId":"","accountId":"ANONYMOUS_PRINCIPAL"}`...)
 	case caller.Account:
 		b = append(b, `{"type":"Root"`...)
 	case caller.User:

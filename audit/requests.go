@@ -79,8 +79,11 @@ func (q *Requests) End(ctx context.Context, code, message string, parameters, re
 	t.mu.Lock()
 	ended := t.ended
 	t.ended = true // from now on, decisions are recorded as they are taken
+	// Who has no credentials and was turned away before there was anything to decide leaves
+	// nothing: whoever reaches the port could fill the disk.
+	nobody := t.root.Principal.Type == caller.Anonymous && len(t.taken) == 0
 	t.mu.Unlock()
-	if ended {
+	if ended || nobody {
 		return nil
 	}
 	now := q.now()

@@ -161,6 +161,31 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Of who has no credentials, what was refused before there was anything to decide is not kept:
+// the disk is not theirs to fill.
+func TestNobodyIsRecordedForNothing(t *testing.T) {
+	t.Parallel()
+	log := new(audit.Memory)
+	requests := audit.NewRequests(log, nil)
+	for _, decided := range []bool{false, true} {
+		r := *caller.From(request(t))
+		r.Principal = &caller.Principal{Type: caller.Anonymous}
+		ctx, err := requests.Begin(caller.With(t.Context(), &r), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decided {
+			decide(t, ctx, log, "s3", "GetObject", "arn:aws:s3:::shop/key", false)
+		}
+		if err := requests.End(ctx, "AccessDenied", "Access Denied", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(log.Records()); decided != (got > 0) {
+			t.Errorf("decided %v: %d records", decided, got)
+		}
+	}
+}
+
 // What goes on when its request has ended is recorded at once.
 func TestDecisionsAfterTheEnd(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ func (p *Principal) Policy() policy.Principal {
 type Request struct {
 	ID        string // x-amzn-RequestId
 	Principal *Principal
-	Region    string // from the signing scope
+	Region    string // from the signing scope; "" where there is none, which S3 alone takes
 	Service   string // signing name: "secretsmanager"
 	Operation string // "GetSecretValue"
 	SourceIP  netip.Addr
@@ -84,8 +84,10 @@ type Request struct {
 	Time      time.Time
 
 	// Presigned says that the signature was in the query, and SignedAt when it was made.
-	Presigned bool
-	SignedAt  time.Time
+	// SignatureV2 says that it is of version 2, which does not tell when.
+	Presigned   bool
+	SignedAt    time.Time
+	SignatureV2 bool
 
 	// SourceARN is the resource on whose behalf a Service asks (aws:SourceArn): the task
 	// whose role ECS assumes. Empty for everyone else.

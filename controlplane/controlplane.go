@@ -138,7 +138,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	if c.Blobs != nil {
 		objects := s3.New(s3.Config{Store: ring, Blobs: c.Blobs, Authz: authorizer, Keys: sealing, Principals: people, Now: c.Now, Log: c.Log})
-		services = append(services, gateway.Service{Name: "s3", Impl: objects, MaxBody: s3.MaxBody})
+		services = append(services, gateway.Service{Name: "s3", Impl: objects, MaxBody: s3.MaxBody, Anonymous: s3.Anonymous})
 		upkeeps["s3"] = func(ctx context.Context) error { return s3.Maintain(ctx, objects) }
 	}
 	plane.Services, plane.Metrics = services, metrics(tasks, c.Log)

@@ -34,15 +34,8 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 	credential, err := e.g.cfg.Credentials.Lookup(e.r.Context(), a.AccessKeyID, a.SessionToken)
 	if err != nil {
 		e.g.verifier.Verify(a, e.r, payload, nobodysSecret)
-		switch {
-		case errors.Is(err, ErrUnknownKey):
-			return nil, unknownKey.failure(d).ofKey(a, d), nil
-		case errors.Is(err, ErrInvalidToken):
-			return nil, invalidToken.failure(d), nil
-		case errors.Is(err, ErrExpiredToken):
-			return nil, expiredToken.failure(d), nil
-		}
-		return nil, nil, fmt.Errorf("looking up access key %s: %w", a.AccessKeyID, err)
+		f, err := lookupFailure(err, d, a.AccessKeyID)
+		return nil, f, err
 	}
 	verified := e.g.verifier.Verify(a, e.r, payload, credential.SecretAccessKey)
 	if !verified {
@@ -59,17 +52,31 @@ func (e *exchange) authenticate(a *sigv4.Authorization, payload string) (*Creden
 		return nil, e.untimely(a, err), nil
 	}
 	if !verified {
-		return nil, signatureFailure(sigv4.ErrMismatch, d).ofKey(a, d), nil
+		return nil, signatureFailure(sigv4.ErrMismatch, d).ofKey(a.AccessKeyID, d), nil
 	}
 	return credential, nil, nil
 }
 
 // ofKey adds the access key, which S3 repeats.
-func (f *failure) ofKey(a *sigv4.Authorization, d dialect) *failure {
+func (f *failure) ofKey(accessKeyID string, d dialect) *failure {
 	if d == dialectREST {
-		f.elements = [][2]string{{"AWSAccessKeyId", a.AccessKeyID}}
+		f.elements = [][2]string{{"AWSAccessKeyId", accessKeyID}}
 	}
 	return f
+}
+
+// lookupFailure words that nobody was found who has an access key, or returns why nobody could
+// be looked for.
+func lookupFailure(err error, d dialect, accessKeyID string) (*failure, error) {
+	switch {
+	case errors.Is(err, ErrUnknownKey):
+		return unknownKey.failure(d).ofKey(accessKeyID, d), nil
+	case errors.Is(err, ErrInvalidToken):
+		return invalidToken.failure(d), nil
+	case errors.Is(err, ErrExpiredToken):
+		return expiredToken.failure(d), nil
+	}
+	return nil, fmt.Errorf("looking up access key %s: %w", accessKeyID, err)
 }
 
 // untimely words a signature that is not of this time. S3 tells one that was given too

@@ -25,6 +25,7 @@ type content struct {
 	controller *http.ResponseController
 	length     int64 // -1: not announced
 	read       int64
+	limit      int64  // of one that does not stream
 	payload    string // its SHA-256 in hexadecimal, "" when the signature does not say
 	sum        hash.Hash
 	chunked    *awschunked.Reader // nil when it is not
@@ -32,14 +33,18 @@ type content struct {
 	err        error
 }
 
-// content is the request's body, of which the signature says payload.
-func (e *exchange) content(a *sigv4.Authorization, payload, secret string) (*content, *failure) {
+// content is the request's body, of which who says what they signed of it. What has to be
+// whole before anything can be decided nobody sends who has no credentials.
+func (e *exchange) content(who *asker) (*content, *failure) {
 	body := e.r.Body
 	if body == nil {
 		body = http.NoBody
 	}
 	c := &content{from: body, close: body, controller: http.NewResponseController(e.w), length: e.r.ContentLength, trailer: strings.ToLower(e.r.Header.Get("X-Amz-Trailer"))}
-	switch payload {
+	if !who.anonymous {
+		c.limit = e.maxBody()
+	}
+	switch payload := who.payload; payload {
 	case sigv4.UnsignedPayload:
 	case sigv4.StreamingSigned, sigv4.StreamingSignedTrailer, sigv4.StreamingUnsigned:
 		n, err := strconv.ParseInt(e.r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
@@ -49,7 +54,7 @@ func (e *exchange) content(a *sigv4.Authorization, payload, secret string) (*con
 		c.length = n
 		var signatures awschunked.Signatures
 		if payload != sigv4.StreamingUnsigned {
-			signatures = e.g.verifier.Chunks(a, secret)
+			signatures = e.g.verifier.Chunks(who.authorization, who.secret)
 		}
 		c.chunked = awschunked.NewReader(body, n, signatures, payload != sigv4.StreamingSigned)
 		c.from = c.chunked

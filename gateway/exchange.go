@@ -194,11 +194,17 @@ func (e *exchange) identify(a *sigv4.Authorization, payload string) (*Credential
 
 // accept is the context of a request whose signature is right.
 func (e *exchange) accept(a *sigv4.Authorization, credential *Credential) context.Context {
+	request := e.request(credential.Principal)
+	request.Region, request.Service = a.Region, a.Service
+	request.Presigned, request.SignedAt = a.Presigned, a.Time
+	return caller.With(e.r.Context(), request)
+}
+
+// request is what there is to say of a principal's request, whatever its signature.
+func (e *exchange) request(p *caller.Principal) *caller.Request {
 	request := &caller.Request{
 		ID:        e.id,
-		Principal: credential.Principal,
-		Region:    a.Region,
-		Service:   a.Service,
+		Principal: p,
 		Operation: e.operation,
 		UserAgent: clipped(e.r.UserAgent(), maxUserAgent),
 		Referer:   clipped(e.r.Referer(), maxUserAgent),
@@ -207,13 +213,14 @@ func (e *exchange) accept(a *sigv4.Authorization, credential *Credential) contex
 		Payload:   e.payload,
 		Host:      e.r.Host,
 		Time:      e.start,
-		Presigned: a.Presigned,
-		SignedAt:  a.Time,
+	}
+	if e.service != nil {
+		request.Service = e.service.name
 	}
 	if from, err := netip.ParseAddrPort(e.r.RemoteAddr); err == nil {
 		request.SourceIP = from.Addr().Unmap()
 	}
-	return caller.With(e.r.Context(), request)
+	return request
 }
 
 // maxUserAgent is what CloudTrail keeps of a user agent. The audit has thousands of them in

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,8 +35,17 @@ func (g *gateway) isREST(r *http.Request) bool {
 			return true
 		}
 	}
+	// An SDK without credentials that asks for its buckets, and not for a sign of life.
+	if r.URL.Path == "/" && r.URL.RawQuery == "" && r.Method == http.MethodGet && r.Header.Get("Amz-Sdk-Invocation-Id") != "" {
+		return true
+	}
+	return g.hostBucket(r) != ""
+}
+
+// hostBucket is the bucket that the host's name has, "" when it has none.
+func (g *gateway) hostBucket(r *http.Request) string {
 	t, _ := restxml.ParseTarget(&http.Request{Host: r.Host, URL: &url.URL{}}, g.cfg.Domains)
-	return t.Bucket != ""
+	return t.Bucket
 }
 
 // serveREST answers a request for S3.
@@ -53,31 +61,12 @@ func (e *exchange) serveREST() {
 		return
 	}
 	e.operation = e.service.router.Operation(e.r, target, query)
-	a, f := e.restAuthorization(query)
-	if f != nil {
-		e.refuse(f)
-		return
-	}
-	payload, f := payloadOf(e.r, a, query)
-	if f != nil {
-		e.refuse(f)
-		return
-	}
-	e.payload = payload
-	credential, ok := e.identify(a, payload)
+	who, ok := e.asker(target, query)
 	if !ok {
 		return
 	}
-	if f := unsignedHeaders(e.r, a); f != nil {
-		e.refuse(f)
-		return
-	}
-	if a.Presigned && hoisted(e.r.Header, query) {
-		e.operation = e.service.router.Operation(e.r, target, query)
-	}
-	ctx := e.accept(a, credential)
 	op := e.service.operations[e.operation]
-	ctx, err = e.begin(ctx, op)
+	ctx, err := e.begin(who.ctx, op)
 	if err != nil {
 		e.fail(err)
 		return
@@ -86,7 +75,7 @@ func (e *exchange) serveREST() {
 		e.refuse(e.notImplemented())
 		return
 	}
-	content, f := e.content(a, payload, credential.SecretAccessKey)
+	content, f := e.content(who)
 	if f != nil {
 		e.refuse(f)
 		return
@@ -98,107 +87,6 @@ func (e *exchange) serveREST() {
 	if err != nil {
 		e.fail(err)
 	}
-}
-
-// restAuthorization reads the signature. Version 2, which some clients still use for
-// presigned URLs, is refused with what to do.
-func (e *exchange) restAuthorization(query url.Values) (*sigv4.Authorization, *failure) {
-	if strings.HasPrefix(e.r.Header.Get("Authorization"), "AWS ") || query.Has("AWSAccessKeyId") {
-		return nil, &failure{
-			code: "InvalidRequest", status: http.StatusBadRequest,
-			text: "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256. (For presigned URLs: signature_version = s3v4 in the client's configuration.)",
-		}
-	}
-	a, err := sigv4.Parse(e.r)
-	if err != nil {
-		f := signatureFailure(err, dialectREST)
-		if err.Code == sigv4.Incomplete && e.r.Header.Get("Authorization") == "" {
-			f.code = "AuthorizationQueryParametersError"
-		}
-		return nil, f
-	}
-	if a.Presigned && a.Expires == 0 {
-		return nil, &failure{
-			code: "AuthorizationQueryParametersError", status: http.StatusBadRequest,
-			text: "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
-		}
-	}
-	if a.Service != "s3" {
-		return nil, &failure{
-			code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest,
-			text: fmt.Sprintf("The authorization header is malformed; incorrect service %q. This endpoint belongs to \"s3\".", a.Service),
-		}
-	}
-	if !e.g.validRegion(a.Service, a.Region) {
-		// Some sign for "US" until they are told better; a bucket elsewhere tells its own region.
-		return nil, &failure{
-			code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest, elements: [][2]string{{"Region", firstRegion}},
-			text: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", a.Region, firstRegion),
-		}
-	}
-	return a, nil
-}
-
-const firstRegion = "us-east-1"
-
-// payloadOf is what the signature covers of the body: its hash, or a word in its place.
-func payloadOf(r *http.Request, a *sigv4.Authorization, query url.Values) (string, *failure) {
-	payload := r.Header.Get("X-Amz-Content-Sha256")
-	if a.Presigned && payload == "" {
-		if payload = query.Get("X-Amz-Content-Sha256"); payload == "" {
-			payload = sigv4.UnsignedPayload
-		}
-	}
-	switch {
-	case payload == "":
-		return "", &failure{code: "InvalidRequest", text: "Missing required header for this request: x-amz-content-sha256", status: http.StatusBadRequest}
-	case payload == sigv4.UnsignedPayload, payload == sigv4.StreamingSigned, payload == sigv4.StreamingSignedTrailer, payload == sigv4.StreamingUnsigned:
-	case strings.HasPrefix(payload, "STREAMING-AWS4-ECDSA-P256-SHA256"):
-		return "", &failure{code: "NotImplemented", text: "A header you provided implies functionality that is not implemented", status: http.StatusNotImplemented, elements: [][2]string{{"Header", "x-amz-content-sha256"}}}
-	case len(payload) != 64 || strings.Trim(payload, "0123456789abcdef") != "":
-		return "", &failure{
-			code: "InvalidArgument", text: "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
-			status: http.StatusBadRequest, elements: [][2]string{{"ArgumentName", "x-amz-content-sha256"}, {"ArgumentValue", payload}},
-		}
-	}
-	return payload, nil
-}
-
-// unsignedHeaders refuses what somebody on the way may have added.
-func unsignedHeaders(r *http.Request, a *sigv4.Authorization) *failure {
-	var unsigned []string
-	for name := range r.Header {
-		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-") && !slices.Contains(a.SignedHeaders, name) {
-			unsigned = append(unsigned, name)
-		}
-	}
-	// What says how the body is signed is in the signature itself.
-	if unsigned = slices.DeleteFunc(unsigned, func(name string) bool { return name == "x-amz-content-sha256" }); len(unsigned) == 0 {
-		return nil
-	}
-	slices.Sort(unsigned)
-	return &failure{
-		code: "AccessDenied", text: "There were headers present in the request which were not signed", status: http.StatusForbidden,
-		elements: [][2]string{{"HeadersNotSigned", strings.Join(unsigned, ", ")}},
-	}
-}
-
-// signing are the parameters of a presigned URL that are its signature's own.
-var signing = map[string]bool{
-	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true, "x-amz-signedheaders": true, "x-amz-signature": true,
-	"x-amz-security-token": true, "x-amz-content-sha256": true,
-}
-
-// hoisted makes headers of the parameters of a presigned URL that are some: clients sign
-// them there, so that whoever uses the URL need not send them. It reports whether there are any.
-func hoisted(h http.Header, query url.Values) (found bool) {
-	for name, values := range query {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-") && !signing[lower] && h.Get(name) == "" {
-			h[http.CanonicalHeaderKey(name)] = values
-			found = true
-		}
-	}
-	return found
 }
 
 func (e *exchange) notImplemented() *failure {
@@ -225,7 +113,7 @@ func (e *exchange) callREST(ctx context.Context, op *operation, t restxml.Target
 	var body []byte
 	if !op.rest.Streams() {
 		var err error
-		if body, err = content.whole(e.maxBody()); err != nil {
+		if body, err = content.whole(content.limit); err != nil {
 			return nil, err
 		}
 		if err := verifyDigests(e.r.Header, content, body, checked[op.name]); err != nil {

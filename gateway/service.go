@@ -25,7 +25,8 @@ type service struct {
 	namespace  string          // of a Query service's XML
 	router     *restxml.Router // of a REST service alone
 	operations map[string]*operation
-	maxBody    int64 // 0: as any
+	maxBody    int64           // 0: as any
+	anonymous  map[string]bool // operations that need no credentials
 }
 
 // operation is a method and what must be known to call it.
@@ -70,6 +71,16 @@ func newService(s Service) (*service, error) {
 		return nil, err
 	}
 	svc.operations = operations
+	if len(s.Anonymous) > 0 && m.Protocol != model.RestXML {
+		return nil, fmt.Errorf("%s: nobody may ask it for anything without credentials", s.Name)
+	}
+	svc.anonymous = make(map[string]bool, len(s.Anonymous))
+	for _, name := range s.Anonymous {
+		if operations[name] == nil {
+			return nil, fmt.Errorf("%s.%s: there is no such operation for anybody to ask for", s.Name, name)
+		}
+		svc.anonymous[name] = true
+	}
 	if m.Protocol == model.RestXML {
 		svc.router = restxml.NewRouter(m, func(operation string) bool { return operations[operation] != nil })
 	}

@@ -81,7 +81,8 @@ func TestNoRecordHoldsAValue(t *testing.T) {
 			planted := 0
 			if input := secretive(t, sys, op.Input, op.Name, &planted).(map[string]any); planted > 0 {
 				for _, who := range []aws.Config{admin, nobody} {
-					callWith(t, who, described, op, input)
+					keys := keysOf(t, who)
+					callWith(t, sys, &keys, described, op, input)
 					asked[described.Name+":"+op.Name]++
 				}
 			}

@@ -16,6 +16,17 @@ func (d *Document) Public() bool {
 	return false
 }
 
+// ForEveryone reports whether some statement lets everyone in, strangers too, if only under
+// conditions.
+func (d *Document) ForEveryone() bool {
+	for i := range d.Statements {
+		if s := &d.Statements[i]; s.Allow && s.forEveryone() {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Statement) forEveryone() bool {
 	for i := range s.principals {
 		if s.principals[i].kind == everyone {

@@ -81,6 +81,20 @@ func Parse(r *http.Request) (*Authorization, *Error) {
 	return parseHeader(header, r.Header)
 }
 
+// Signs reports whether a query has, or means to have, a signature.
+func Signs(raw string) bool {
+	if raw == "" || !strings.Contains(strings.ToLower(raw), "x-amz-") {
+		return false
+	}
+	query := queryParameters(raw)
+	for _, name := range []string{"x-amz-signature", "x-amz-algorithm", "x-amz-credential"} {
+		if _, ok := query[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
 var missing = &Error{Missing, "Missing Authentication Token"}
 
 func parseHeader(header string, h http.Header) (*Authorization, *Error) {

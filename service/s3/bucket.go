@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -113,10 +114,13 @@ type access struct {
 // find reads a bucket of the request's region, of which callers must not change anything.
 func (s *Service) find(ctx context.Context, name string) (*bucket, error) {
 	b, err := s.findAnywhere(ctx, name)
-	if err == nil && b.Region != caller.From(ctx).Region {
-		return nil, b.elsewhere(caller.From(ctx).Region)
+	if err != nil {
+		return nil, err
 	}
-	return b, err
+	if region := caller.From(ctx).Region; region != "" && b.Region != region {
+		return nil, b.elsewhere(region)
+	}
+	return b, b.checkVersion(caller.From(ctx))
 }
 
 // findAnywhere reads a bucket whatever its region.
@@ -126,7 +130,7 @@ func (s *Service) findAnywhere(ctx context.Context, name string) (*bucket, error
 		b, err = s.bucketIn(tx, name)
 		return err
 	})
-	return b, err
+	return b, b.admits(caller.From(ctx), err)
 }
 
 // elsewhere tells clients the region, to which they then turn.
@@ -183,6 +187,9 @@ func (s *Service) authorize(ctx context.Context, b *bucket, a access) error {
 	if err != nil {
 		return err
 	}
+	if caller.From(ctx).Region == "" {
+		ctx = b.at(ctx) // for the conditions and the audit
+	}
 	return denial(s.authz.Authorize(ctx, question))
 }
 
@@ -191,6 +198,9 @@ func (s *Service) may(ctx context.Context, b *bucket, a access) (bool, error) {
 	question, err := b.question(ctx, a)
 	if err != nil {
 		return false, err
+	}
+	if caller.From(ctx).Region == "" {
+		ctx = b.at(ctx)
 	}
 	d, err := s.authz.Decide(ctx, question)
 	return d.Allowed, err
@@ -233,7 +243,15 @@ func conditions(request *caller.Request, b *bucket, a access) map[string][]strin
 	if request.Payload != "" {
 		found["s3:x-amz-content-sha256"] = []string{request.Payload}
 	}
-	if request.Presigned {
+	switch {
+	case request.Principal.Type == caller.Anonymous:
+		delete(found, "s3:authType")
+		delete(found, "s3:signatureversion")
+	case request.SignatureV2:
+		found["s3:authType"], found["s3:signatureversion"] = []string{"REST-QUERY-STRING"}, []string{"AWS"}
+		// It may be of any age: policies that limit it want a signature that tells.
+		found["s3:signatureAge"] = []string{fmt.Sprint(math.MaxInt64)}
+	case request.Presigned:
 		found["s3:authType"] = []string{"REST-QUERY-STRING"}
 		found["s3:signatureAge"] = []string{fmt.Sprint(max(0, request.Time.Sub(request.SignedAt).Milliseconds()))}
 	}

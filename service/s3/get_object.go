@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/malote/malote/caller"
 	"github.com/malote/malote/internal/xaes"
 	"github.com/malote/malote/service/s3/body"
 	"github.com/malote/malote/store"
@@ -29,6 +30,7 @@ type reading struct {
 	condition      readCondition
 	customer       *string // what the request says of an SSE-C key
 	anywhere       bool    // in whichever region the bucket is
+	overrides      bool    // with headers of the answer's that the request chooses
 }
 
 // found is what a reading has found.
@@ -91,6 +93,14 @@ func (s *Service) seek(ctx context.Context, r reading) (*found, error) {
 	}
 	if r.customer != nil {
 		return nil, bad("InvalidRequest", "The encryption parameters are not applicable to this object.")
+	}
+	if o.Sealing.usesKMS() {
+		if err := checkSignature(caller.From(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	if r.overrides && caller.From(ctx).Principal.Type == caller.Anonymous {
+		return nil, bad("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
 	}
 	return &found{b, o}, r.condition.holds(o)
 }
@@ -214,6 +224,7 @@ func (s *Service) GetObject(ctx context.Context, in *s3.GetObjectInput) (*s3.Get
 	r := reading{
 		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: cmp.Or(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5),
 		condition: readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modified: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
+		overrides: cmp.Or(in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseContentType) != nil || in.ResponseExpires != nil,
 	}
 	if in.RequestPayer != "" {
 		return nil, notImplemented("x-amz-request-payer")
@@ -293,6 +304,7 @@ func (s *Service) HeadObject(ctx context.Context, in *s3.HeadObjectInput) (*s3.H
 	r := reading{
 		bucket: *in.Bucket, key: *in.Key, owner: in.ExpectedBucketOwner, version: in.VersionId, action: "s3:GetObject", customer: cmp.Or(in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5),
 		condition: readCondition{match: in.IfMatch, noneMatch: in.IfNoneMatch, modified: in.IfModifiedSince, unmodified: in.IfUnmodifiedSince},
+		overrides: cmp.Or(in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseContentType) != nil || in.ResponseExpires != nil,
 	}
 	if in.RequestPayer != "" {
 		return nil, notImplemented("x-amz-request-payer")

@@ -123,6 +123,9 @@ func (s *Service) seal(ctx context.Context, b *bucket, key string, w *wish) (sea
 	if e.Algorithm == types.ServerSideEncryptionAes256 {
 		return made, []*xaes.Key{xaes.New(made.Own)}, nil
 	}
+	if err := checkSignature(caller.From(ctx)); err != nil {
+		return sealing{}, nil, err
+	}
 	made.BucketKey = e.BucketKey
 	if made.Context, err = keyContext(b, key, e.BucketKey, w.context); err != nil {
 		return sealing{}, nil, err
@@ -172,6 +175,9 @@ func keyContext(b *bucket, key string, bucketKey bool, given *string) (map[strin
 func (s *Service) unseal(ctx context.Context, how *sealing) ([]*xaes.Key, error) {
 	var keys []*xaes.Key
 	if how.usesKMS() {
+		if err := checkSignature(caller.From(ctx)); err != nil {
+			return nil, err
+		}
 		out, err := s.keys.Decrypt(caller.Forward(ctx, "s3"), &kms.DecryptInput{CiphertextBlob: how.Wrapped, EncryptionContext: how.Context, KeyId: &how.KeyARN})
 		if err != nil {
 			return nil, keyError(err)
