@@ -3,6 +3,7 @@ package kms
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -33,7 +34,7 @@ func (s *Service) CreateGrant(ctx context.Context, in *kms.CreateGrantInput) (*k
 			g.Subset = c.EncryptionContextSubset
 		}
 	}
-	u := use{action: "kms:CreateGrant", keyID: *in.KeyId, grantTokens: in.GrantTokens, delegates: g, conditions: grantConditions(request, in, g)}
+	u := use{action: "kms:CreateGrant", keyID: *in.KeyId, grantTokens: in.GrantTokens, delegates: g, conditions: grantConditions(request, in, g), context: g.context()}
 	k, err := s.authorizedKey(ctx, u)
 	if err != nil {
 		return nil, err
@@ -108,9 +109,25 @@ func grantConditions(request *caller.Request, in *kms.CreateGrantInput, g *grant
 	return c
 }
 
-// forAWSResource tells grants that a service makes for a resource of its own.
+// context is the encryption context that a grant's constraints have in common with what it
+// will be used for: policies ask for it by kms:EncryptionContext: of CreateGrant too.
+//
+// https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-encryption-context
+func (g *grant) context() map[string]string {
+	if g.Equals == nil {
+		return g.Subset
+	}
+	pairs := maps.Clone(g.Subset)
+	if pairs == nil {
+		pairs = map[string]string{}
+	}
+	maps.Copy(pairs, g.Equals)
+	return pairs
+}
+
+// forAWSResource tells grants that a service makes for a resource of its own or a caller's.
 func forAWSResource(request *caller.Request) map[string][]string {
-	return map[string][]string{"kms:GrantIsForAWSResource": boolCondition(len(request.Via) > 0)}
+	return map[string][]string{"kms:GrantIsForAWSResource": boolCondition(len(request.Via) > 0 || request.Principal.Type == caller.Service)}
 }
 
 // checkGrant refuses what makes no grant on k.

@@ -253,6 +253,10 @@ func (s *Service) resolveGrantPrincipal(ctx context.Context, arn string) (grantP
 	if isAccount(arn) {
 		arn = "arn:aws:iam::" + arn + ":root"
 	}
+	// A service makes grants to itself.
+	if p := caller.From(ctx).Principal; p.Type == caller.Service && p.Service == arn {
+		return grantPrincipal{ARN: arn, ID: arn}, nil
+	}
 	invalid := invalidARN("ARN does not refer to a valid principal: %s", arn)
 	if !strings.HasPrefix(arn, "arn:aws:iam::") && !strings.HasPrefix(arn, "arn:aws:sts::") {
 		return grantPrincipal{}, invalid

@@ -219,6 +219,10 @@ func TestGrantConditions(t *testing.T) {
 		{`"StringEquals":{"kms:GranteePrincipal":"` + userARN + `grantee"}`, func(in *kms.CreateGrantInput) { in.GranteePrincipal = aws.String(userARN + "admin") }},
 		{`"StringEquals":{"kms:RetiringPrincipal":"` + userARN + `grantee"}`, func(in *kms.CreateGrantInput) { in.RetiringPrincipal = nil }},
 		{`"StringEquals":{"kms:GrantConstraintType":"EncryptionContextSubset"}`, func(in *kms.CreateGrantInput) { in.Constraints = nil }},
+		{`"StringEquals":{"kms:EncryptionContext:a":"b"}`, func(in *kms.CreateGrantInput) {
+			in.Constraints = &types.GrantConstraints{EncryptionContextEquals: map[string]string{"a": "c"}}
+		}},
+		{`"StringEquals":{"kms:EncryptionContext:a":"b"}`, func(in *kms.CreateGrantInput) { in.Constraints = nil }},
 		{`"Bool":{"kms:GrantIsForAWSResource":"false"}`, nil},
 		{`"Bool":{"kms:GrantIsForAWSResource":"true"}`, func(*kms.CreateGrantInput) {}},
 	} {
