@@ -111,7 +111,17 @@ type Task struct {
 	// InfrastructureRole is who asks for their keys; it is not renewed.
 	Volumes            []Volume     `json:",omitempty"`
 	InfrastructureRole *Credentials `json:",omitempty"`
+
+	// StorageKMSKeyID is the KMS key of the cluster under which the key of the task's ephemeral
+	// storage was made; "": there is none, and the storage's key is made where it is.
+	// StorageKey is that key, StorageKeySize bytes, for as long as the storage may have to be
+	// made; an engine keeps it nowhere but in the kernel.
+	StorageKMSKeyID string `json:",omitempty"`
+	StorageKey      []byte `json:",omitempty"`
 }
+
+// StorageKeySize is how long the key of a task's storage is: what a disk takes.
+const StorageKeySize = 64
 
 // Volume is a disk that lives as long as its task.
 type Volume struct {

@@ -112,9 +112,9 @@ func (e *Engine) session(ctx context.Context) error {
 		case m.Credentials != nil:
 			if t := e.task(m.Credentials.TaskARN); t != nil {
 				if m.Credentials.RoleType == acs.TaskExecution {
-					t.give(m.Credentials, nil, nil)
+					t.give(m.Credentials, nil, nil, nil)
 				} else {
-					t.give(nil, m.Credentials, nil)
+					t.give(nil, m.Credentials, nil, nil)
 				}
 			}
 		case m.Refresh != nil:

@@ -56,6 +56,39 @@ func (t *task) diskVolume(name, disk string, size int64, key func() ([]byte, err
 	return dir, nil
 }
 
+// ephemeralKey is the key of the task's ephemeral storage: one of the cluster's, or one that
+// nobody else ever has.
+func (t *task) ephemeralKey() func() ([]byte, error) {
+	if t.work.StorageKMSKeyID == "" {
+		return serviceKey
+	}
+	return t.storageKey
+}
+
+// storageKey waits for the key that the control plane made, which a task that was found has
+// again when it has been sent again, and gives it away.
+func (t *task) storageKey() ([]byte, error) {
+	for {
+		t.mu.Lock()
+		key, changed := t.storage, t.credentials
+		t.storage = nil
+		t.mu.Unlock()
+		switch {
+		case len(key) == volume.KeySize:
+			return key, nil
+		case key != nil:
+			return nil, fmt.Errorf("the key of the ephemeral storage under %s has %d bytes, not %d", t.work.StorageKMSKeyID, len(key), volume.KeySize)
+		case !t.record.found:
+			return nil, fmt.Errorf("there is no key of the ephemeral storage under %s (the cluster's fargateEphemeralStorageKmsKeyId)", t.work.StorageKMSKeyID)
+		}
+		select {
+		case <-changed:
+		case <-t.effort.Done():
+			return nil, t.effort.Err()
+		}
+	}
+}
+
 // serviceKey is a key that nobody ever has: it goes from here into the kernel.
 func serviceKey() ([]byte, error) {
 	key := make([]byte, volume.KeySize)

@@ -356,7 +356,7 @@ func (e *Engine) begin(work *acs.Task, rec *record) (*task, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if t := e.tasks[work.ARN]; t != nil {
-		t.give(work.ExecutionRole, work.TaskRole, work.InfrastructureRole)
+		t.give(work.ExecutionRole, work.TaskRole, work.InfrastructureRole, work.StorageKey)
 		return t, nil
 	}
 	t := newTask(e, work, rec)

@@ -33,6 +33,10 @@ func (t *task) prepare() error {
 		t.binds[aws.ToString(v.Name)] = source
 		t.mu.Unlock()
 	}
+	t.mu.Lock()
+	clear(t.storage) // of one that was there already
+	t.storage = nil
+	t.mu.Unlock()
 	if t.router != nil {
 		if err := t.prepareRouter(); err != nil {
 			return fmt.Errorf("ResourceInitializationError: unable to generate firelens config file: %w", err)

@@ -218,7 +218,7 @@ func readRecords(dir string) ([]*record, error) {
 // recordOf makes a record of a task of which only containers are left, as after a boot.
 func recordOf(work *acs.Task) *record {
 	r := &record{Task: *work, found: true}
-	r.Task.ExecutionRole, r.Task.TaskRole, r.Task.InfrastructureRole = nil, nil, nil
+	r.Task.ExecutionRole, r.Task.TaskRole, r.Task.InfrastructureRole, r.Task.StorageKey = nil, nil, nil, nil
 	for _, def := range work.Definition.ContainerDefinitions {
 		r.Containers = append(r.Containers, containerRecord{Name: aws.ToString(def.Name)})
 	}

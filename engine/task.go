@@ -51,6 +51,8 @@ type task struct {
 	application *acs.Credentials
 	// infrastructure is who asks for the keys of volumes.
 	infrastructure *acs.Credentials
+	// storage is the key of its ephemeral storage, until that is made.
+	storage        []byte
 	credentials    chan struct{} // closed and replaced when they change
 	resolved       *resolved
 	former         []string                  // values that it had before
@@ -106,7 +108,8 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 		images: map[string]*docker.Image{}, binds: map[string]string{}, owned: map[string]bool{}, routed: map[string]*logs.Stream{}, record: rec,
 	}
 	t.execution, t.application, t.infrastructure = work.ExecutionRole, work.TaskRole, work.InfrastructureRole
-	t.work.ExecutionRole, t.work.TaskRole, t.work.InfrastructureRole = nil, nil, nil
+	t.storage = work.StorageKey
+	t.work.ExecutionRole, t.work.TaskRole, t.work.InfrastructureRole, t.work.StorageKey = nil, nil, nil, nil
 	for _, def := range work.Definition.ContainerDefinitions {
 		t.defs = append(t.defs, override(def, work.Overrides))
 	}
@@ -130,8 +133,12 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 }
 
 // give replaces the roles' credentials.
-func (t *task) give(execution, application, infrastructure *acs.Credentials) {
+func (t *task) give(execution, application, infrastructure *acs.Credentials, storage []byte) {
 	t.mu.Lock()
+	if storage != nil {
+		clear(t.storage)
+		t.storage = storage
+	}
 	if execution != nil {
 		t.execution = execution
 	}

@@ -42,7 +42,7 @@ func (t *task) prepareVolume(v types.Volume) (string, error) {
 		return t.sharedVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
 	}
 	if size := ephemeralStorage(t.work); size > 0 && v.DockerVolumeConfiguration == nil {
-		return t.diskVolume(aws.ToString(v.Name), ephemeral, size, serviceKey)
+		return t.diskVolume(aws.ToString(v.Name), ephemeral, size, t.ephemeralKey())
 	}
 	return t.taskVolume(aws.ToString(v.Name), v.DockerVolumeConfiguration)
 }

@@ -481,6 +481,24 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand, Pins: t.Pins,
 		Region: st.sc.region, Account: st.sc.account, Volumes: t.Volumes,
 	}
+	if storage := t.Task.FargateEphemeralStorage; storage != nil {
+		message.StorageKMSKeyID = aws.ToString(storage.KmsKeyId)
+		if rank(aws.ToString(t.Task.LastStatus)) < rank("RUNNING") { // once it runs, the storage is there
+			key, err := st.storageKey(ctx, t)
+			if api := smithy.APIError(nil); err != nil && errors.As(err, &api) {
+				if !t.Delivered {
+					return st.fail(ctx, t.ID, storageFailure(message.StorageKMSKeyID, api))
+				}
+				st.s.log.WarnContext(ctx, "the key of a task's storage cannot be made again", "task", message.ARN, "key", message.StorageKMSKeyID, "err", err)
+			} else if err != nil {
+				st.s.log.ErrorContext(ctx, "making the key of a task's storage", "task", message.ARN, "key", message.StorageKMSKeyID, "err", err)
+				st.retry = true
+				return nil
+			}
+			message.StorageKey = key
+			defer clear(key)
+		}
+	}
 	record := &told{arn: message.ARN, asker: askerOf(t, d)}
 	for _, role := range []struct {
 		kind acs.RoleType

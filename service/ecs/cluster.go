@@ -28,6 +28,7 @@ type cluster struct {
 	CapacityProviders []string                             `json:",omitempty"`
 	Strategy          []types.CapacityProviderStrategyItem `json:",omitempty"`
 	Tags              []types.Tag                          `json:",omitempty"`
+	Storage           storageKeys                          `json:",omitzero"`
 }
 
 // cluster reads one; nil when there is none. The default cluster needs no creation.
@@ -102,7 +103,8 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 	if err := validateSettings(in.Settings); err != nil {
 		return nil, err
 	}
-	if err := validateConfiguration(in.Configuration); err != nil {
+	keys, err := s.configuredKeys(ctx, in.Configuration)
+	if err != nil {
 		return nil, err
 	}
 	if in.ServiceConnectDefaults != nil {
@@ -116,7 +118,7 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 	}
 
 	var out types.Cluster
-	err := s.store.Update(ctx, func(tx store.Tx) error {
+	err = s.store.Update(ctx, func(tx store.Tx) error {
 		c, err := s.clusters.Get(tx, sc.key("cluster", name))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -126,11 +128,14 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 				Name: name, Status: statusActive, Tags: in.Tags,
 				CapacityProviders: in.CapacityProviders, Strategy: in.DefaultCapacityProviderStrategy,
 			}
+			if keys != nil {
+				c.Storage = *keys
+			}
 			if err := s.clusters.Put(tx, sc.key("cluster", name), c); err != nil {
 				return err
 			}
 		}
-		out, err = s.describeCluster(tx, sc, c, []types.ClusterField{types.ClusterFieldSettings, types.ClusterFieldTags})
+		out, err = s.describeCluster(tx, sc, c, []types.ClusterField{types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags})
 		return err
 	})
 	if err != nil {
@@ -265,20 +270,27 @@ func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput)
 	return &ecs.DeleteClusterOutput{Cluster: &out}, nil
 }
 
-// UpdateCluster changes a cluster's settings; malote has one value for each.
+// UpdateCluster changes a cluster's settings, of which malote has one value for each, and the
+// keys of its tasks' storage. A managedStorageConfiguration takes the place of what there was;
+// tasks that are there, and those that services start before their next deployment, keep theirs.
 func (s *Service) UpdateCluster(ctx context.Context, in *ecs.UpdateClusterInput) (*ecs.UpdateClusterOutput, error) {
 	var out types.Cluster
-	err := s.updateCluster(ctx, "ecs:UpdateCluster", in.Cluster, func(tx store.Tx, c *cluster) (err error) {
+	var keys *storageKeys
+	check := func() (err error) {
 		if err := validateSettings(in.Settings); err != nil {
 			return err
 		}
-		if err := validateConfiguration(in.Configuration); err != nil {
-			return err
-		}
+		keys, err = s.configuredKeys(ctx, in.Configuration)
+		return err
+	}
+	err := s.updateCheckedCluster(ctx, "ecs:UpdateCluster", in.Cluster, check, func(tx store.Tx, c *cluster) (err error) {
 		if in.ServiceConnectDefaults != nil && aws.ToString(in.ServiceConnectDefaults.Namespace) != "" {
 			return unsupported("serviceConnectDefaults")
 		}
-		out, err = s.describeCluster(tx, scopeOf(ctx), c, []types.ClusterField{types.ClusterFieldSettings})
+		if keys != nil {
+			c.Storage = *keys
+		}
+		out, err = s.describeCluster(tx, scopeOf(ctx), c, []types.ClusterField{types.ClusterFieldConfigurations, types.ClusterFieldSettings})
 		return err
 	})
 	if err != nil {
@@ -322,6 +334,12 @@ func (s *Service) PutClusterCapacityProviders(ctx context.Context, in *ecs.PutCl
 
 // updateCluster authorizes action and changes an active cluster.
 func (s *Service) updateCluster(ctx context.Context, action string, ref *string, change func(store.Tx, *cluster) error) error {
+	return s.updateCheckedCluster(ctx, action, ref, func() error { return nil }, change)
+}
+
+// updateCheckedCluster is updateCluster with a check that comes once the action is allowed,
+// outside of the transaction.
+func (s *Service) updateCheckedCluster(ctx context.Context, action string, ref *string, check func() error, change func(store.Tx, *cluster) error) error {
 	sc := scopeOf(ctx)
 	name, err := sc.clusterName(ref)
 	if err != nil {
@@ -331,6 +349,9 @@ func (s *Service) updateCluster(ctx context.Context, action string, ref *string,
 		return err
 	}
 	if err := s.authorizeCluster(ctx, action, name); err != nil {
+		return err
+	}
+	if err := check(); err != nil {
 		return err
 	}
 	return s.store.Update(ctx, func(tx store.Tx) error {
@@ -411,6 +432,8 @@ func (s *Service) describeCluster(tx store.Tx, sc scope, c *cluster, include []t
 	}
 	for _, f := range include {
 		switch f {
+		case types.ClusterFieldConfigurations:
+			d.Configuration = c.Storage.configuration()
 		case types.ClusterFieldSettings:
 			d.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
 		case types.ClusterFieldTags:
@@ -435,24 +458,6 @@ func validateSettings(settings []types.ClusterSetting) error {
 		}
 		if aws.ToString(s.Value) != "disabled" {
 			return unsupported("settings: containerInsights=" + aws.ToString(s.Value))
-		}
-	}
-	return nil
-}
-
-func validateConfiguration(c *types.ClusterConfiguration) error {
-	if c == nil {
-		return nil
-	}
-	if c.ExecuteCommandConfiguration != nil {
-		return unsupported("configuration.executeCommandConfiguration")
-	}
-	if m := c.ManagedStorageConfiguration; m != nil {
-		if m.KmsKeyId != nil {
-			return unsupported("configuration.managedStorageConfiguration.kmsKeyId")
-		}
-		if m.FargateEphemeralStorageKmsKeyId != nil {
-			return unsupported("configuration.managedStorageConfiguration.fargateEphemeralStorageKmsKeyId")
 		}
 	}
 	return nil

@@ -215,6 +215,7 @@ func (s *Service) describeService(tx store.Tx, sc scope, v *service, tags bool) 
 		}
 		if r != nil {
 			x.NetworkConfiguration, x.CapacityProviderStrategy, x.VolumeConfigurations = r.Network, r.Providers, r.Volumes
+			x.FargateEphemeralStorage = r.ephemeralStorage()
 			if len(r.Providers) == 0 {
 				x.LaunchType = r.LaunchType
 			}

@@ -162,10 +162,9 @@ func TestClusters(t *testing.T) {
 	wantError(t, err, "ClientException", "The referenced cluster was inactive.")
 
 	for name, in := range map[string]*ecs.CreateClusterInput{
-		"settings: containerInsights=enabled":                {Settings: []types.ClusterSetting{{Name: "containerInsights", Value: aws.String("enabled")}}},
-		"configuration.executeCommandConfiguration":          {Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{}}},
-		"serviceConnectDefaults":                             {ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}},
-		"configuration.managedStorageConfiguration.kmsKeyId": {Configuration: &types.ClusterConfiguration{ManagedStorageConfiguration: &types.ManagedStorageConfiguration{KmsKeyId: aws.String("k")}}},
+		"settings: containerInsights=enabled":       {Settings: []types.ClusterSetting{{Name: "containerInsights", Value: aws.String("enabled")}}},
+		"configuration.executeCommandConfiguration": {Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{}}},
+		"serviceConnectDefaults":                    {ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}},
 	} {
 		_, err := client.CreateCluster(ctx, in)
 		wantError(t, err, "InvalidParameterException", "malote does not support '"+name+"'.")

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -112,11 +113,12 @@ func validateManagedVolume(e *types.ServiceManagedEBSVolumeConfiguration) error 
 	return nil
 }
 
-// provide gives a task that is new the volumes of its launch.
-func (t *task) provide(sc scope, given []types.ServiceVolumeConfiguration) {
+// provide gives a task that is new the volumes of its launch. The key is of those that name
+// none.
+func (t *task) provide(sc scope, given []types.ServiceVolumeConfiguration, key string) {
 	for _, v := range given {
 		e := v.ManagedEBSVolume
-		volume := acs.Volume{Name: *v.Name, ID: newVolumeID(), SizeInGiB: *e.SizeInGiB, KMSKeyID: aws.ToString(e.KmsKeyId)}
+		volume := acs.Volume{Name: *v.Name, ID: newVolumeID(), SizeInGiB: *e.SizeInGiB, KMSKeyID: cmp.Or(aws.ToString(e.KmsKeyId), key)}
 		t.Volumes, t.InfrastructureRole = append(t.Volumes, volume), sc.roleARN(aws.ToString(e.RoleArn))
 		a := types.Attachment{Id: aws.String(newUUID()), Type: aws.String("AmazonElasticBlockStorage"), Status: aws.String("PRECREATED")}
 		for _, d := range [][2]string{

@@ -44,6 +44,7 @@ type launch struct {
 	rollout    string
 	pins       []acs.Held // see rollout
 	volumes    []types.ServiceVolumeConfiguration
+	storage    storageKeys
 	exec       bool
 	demand     *demand
 }
@@ -115,6 +116,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 			}
 		}
 		run := *l
+		run.storage = c.Storage
 		if err := run.choosePlatform(c, in, count); err != nil {
 			return err
 		}
@@ -243,9 +245,11 @@ func (s *Service) StartTask(ctx context.Context, in *ecs.StartTaskInput) (*ecs.S
 	var out *ecs.StartTaskOutput
 	err = s.store.Update(ctx, func(tx store.Tx) error {
 		out = &ecs.StartTaskOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
-		if _, err := s.activeCluster(tx, sc, l.cluster); err != nil {
+		c, err := s.activeCluster(tx, sc, l.cluster)
+		if err != nil {
 			return err
 		}
+		l.storage = c.Storage
 		for n, id := range ids {
 			fail := func(reason string) {
 				out.Failures = append(out.Failures, types.Failure{Arn: aws.String(arns[n]), Reason: aws.String(reason)})
@@ -578,7 +582,8 @@ func (s *Service) place(tx store.Tx, sc scope, l *launch, h *host, n int) (*task
 		t.Task.LastStatus = aws.String("PROVISIONING")
 		t.Task.Attachments = append(t.Task.Attachments, attachment(l.network.AwsvpcConfiguration))
 	}
-	t.provide(sc, l.volumes)
+	t.provide(sc, l.volumes, l.storage.Volumes)
+	t.encrypts(l.storage.Ephemeral)
 	t.Task.Containers = containers(sc, t, d, l.overrides)
 	for i := range t.Task.Containers {
 		t.manage(&t.Task.Containers[i], now)

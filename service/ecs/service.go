@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/malote/malote/authz"
@@ -22,6 +23,16 @@ import (
 // service ecs-tasks.amazonaws.com.
 type Roles interface {
 	AssumeRole(context.Context, *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error)
+}
+
+// Keys looks at KMS keys as the caller, and makes keys under them as the service
+// fargate.amazonaws.com. *kms.Service does.
+type Keys interface {
+	DescribeKey(context.Context, *kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error)
+	GenerateDataKeyWithoutPlaintext(context.Context, *kms.GenerateDataKeyWithoutPlaintextInput) (*kms.GenerateDataKeyWithoutPlaintextOutput, error)
+	CreateGrant(context.Context, *kms.CreateGrantInput) (*kms.CreateGrantOutput, error)
+	Decrypt(context.Context, *kms.DecryptInput) (*kms.DecryptOutput, error)
+	RetireGrant(context.Context, *kms.RetireGrantInput) (*kms.RetireGrantOutput, error)
 }
 
 // Authorizer decides whether the caller may; *authz.Authorizer does.
@@ -38,11 +49,12 @@ type Versions interface {
 	Changes(ctx context.Context) <-chan struct{}
 }
 
-// Config is what a Service is made of. Store, Authz and Roles are required.
+// Config is what a Service is made of. Store, Authz, Roles and Keys are required.
 type Config struct {
 	Store store.Store
 	Authz Authorizer
 	Roles Roles
+	Keys  Keys
 	// Versions tells which tasks hold what is no longer current; nil: none do.
 	Versions Versions
 	Now      func() time.Time // nil means time.Now
@@ -58,6 +70,7 @@ type Service struct {
 	store    store.Store
 	authz    Authorizer
 	roles    Roles
+	keys     Keys
 	current  Versions
 	now      func() time.Time
 	log      *slog.Logger
@@ -96,7 +109,7 @@ func New(c Config) *Service {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		store: c.Store, authz: c.Authz, roles: c.Roles, current: c.Versions, now: c.Now, log: c.Log, endpoint: c.Endpoint, heartbeat: heartbeat,
+		store: c.Store, authz: c.Authz, roles: c.Roles, keys: c.Keys, current: c.Versions, now: c.Now, log: c.Log, endpoint: c.Endpoint, heartbeat: heartbeat,
 		clusters:    store.NewTable[cluster]("cluster"),
 		families:    store.NewTable[family]("task definition family"),
 		definitions: store.NewTable[definition]("task definition"),

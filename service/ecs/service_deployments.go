@@ -323,6 +323,7 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 				ServiceRevisionArn: aws.String(arn), ServiceArn: aws.String(sc.serviceARN(r.cluster, r.name)), ClusterArn: aws.String(sc.clusterARN(r.cluster)),
 				TaskDefinition: aws.String(sc.definitionARN(v.Family, v.Revision)), NetworkConfiguration: v.Network,
 				VolumeConfigurations: v.Volumes, CapacityProviderStrategy: v.Providers, ContainerImages: v.Images, CreatedAt: aws.Time(v.CreatedAt),
+				FargateEphemeralStorage: v.ephemeralStorage(),
 			}
 			if len(v.Providers) == 0 {
 				x.LaunchType = v.LaunchType

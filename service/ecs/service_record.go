@@ -87,6 +87,7 @@ type revision struct {
 	Providers            []types.CapacityProviderStrategyItem `json:",omitempty"`
 	Network              *types.NetworkConfiguration          `json:",omitempty"`
 	Volumes              []types.ServiceVolumeConfiguration   `json:",omitempty"`
+	Storage              storageKeys                          `json:",omitzero"` // of the cluster, when it was made
 	Images               []types.ContainerImage
 	CreatedAt            time.Time
 }

@@ -237,7 +237,7 @@ func (s *Service) settle(c *cluster, v *service, t *template) (*revision, error)
 		return nil, err
 	}
 	r := &revision{
-		Volumes: t.volumes,
+		Volumes: t.volumes, Storage: c.Storage,
 		Service: v.Name, Cluster: v.Cluster, Family: *d.Family, Revision: d.Revision,
 		LaunchType: l.launchType, Platform: l.platform, Network: t.network, Providers: t.providers, CreatedAt: s.now().UTC(),
 	}

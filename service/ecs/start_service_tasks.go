@@ -22,7 +22,7 @@ func (p *pass) launch() (*launch, error) {
 		return nil, err
 	}
 	l := &launch{
-		cluster: v.Cluster, definition: d, launchType: r.LaunchType, network: r.Network, volumes: r.Volumes, platform: r.Platform,
+		cluster: v.Cluster, definition: d, launchType: r.LaunchType, network: r.Network, volumes: r.Volumes, storage: r.Storage, platform: r.Platform,
 		group: v.group(), startedBy: deploymentID(o.ID), service: v.Name, rollout: o.ID, pins: o.Pins, exec: v.Exec,
 	}
 	switch v.Propagate {
