@@ -52,21 +52,21 @@ type task struct {
 	// infrastructure is who asks for the keys of volumes.
 	infrastructure *acs.Credentials
 	// storage is the key of its ephemeral storage, until that is made.
-	storage        []byte
-	credentials    chan struct{} // closed and replaced when they change
-	resolved       *resolved
-	former         []string                  // values that it had before
-	endpoints      map[string]*shim.Endpoint // by container
-	streams        []*logs.Stream            // of log forwarding
-	routed         map[string]*logs.Stream   // those to the router, by container
-	routerGone     bool                      // it ended for good
-	ids            map[string]string         // Docker's, by container
-	images         map[string]*docker.Image
-	pause          string
-	binds          map[string]string // by volume
-	owned          map[string]bool   // volumes that are the engine's directories
-	report         Report
-	asked          *acs.Refresh // to be refreshed, or being so
+	storage     []byte
+	credentials chan struct{} // closed and replaced when they change
+	resolved    *resolved
+	former      []string                  // values that it had before
+	endpoints   map[string]*shim.Endpoint // by container
+	streams     []*logs.Stream            // of log forwarding
+	routed      map[string]*logs.Stream   // those to the router, by container
+	routerGone  bool                      // it ended for good
+	ids         map[string]string         // Docker's, by container
+	images      map[string]*docker.Image
+	pause       string
+	binds       map[string]string // by volume
+	owned       map[string]bool   // volumes that are the engine's directories
+	report      Report
+	asked       *acs.Refresh // to be refreshed, or being so
 }
 
 // Report is what a task has come to.
