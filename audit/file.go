@@ -357,29 +357,30 @@ func (f *File) ready(ctx context.Context, reveals bool) error {
 }
 
 // commit takes the records that fill appends: those of a request that was begun and has
-// happened. It refuses those of one whose answer holds secrets and can still be kept back.
-func (f *File) commit(reveals bool, fill func([]Record) []Record) error {
+// happened. Where its answer holds secrets and the log cannot be written, it says so, and
+// the records wait with what became of the answer: a key may have been made.
+func (f *File) commit(reveals bool, fill func(to []Record, withheld bool) []Record) error {
 	f.mu.Lock()
 	switch {
 	case f.closed:
 		f.mu.Unlock()
-		r := fill(nil)[0]
+		r := fill(nil, reveals)[0]
 		f.o.Log.Error("a request ended after the audit log: it is not in it", "op", r.Service+":"+r.Name, "request_id", r.RequestID)
 		if reveals {
 			return ErrClosed
 		}
 		return nil
 	case f.err != nil && f.o.WhenFull == Continue && f.load >= f.o.Queue:
-		f.gap.lost += len(fill(nil))
+		f.gap.lost += len(fill(nil, false))
 		f.mu.Unlock()
 		return nil
 	case f.err != nil && f.o.WhenFull != Continue && reveals:
 		err := f.err
 		f.gap.refused++
-		f.mu.Unlock()
+		f.filled(fill(f.queue, true))
 		return err
 	}
-	f.filled(fill(f.queue)) // how many more than Queue, the number of connections bounds
+	f.filled(fill(f.queue, false)) // how many more than Queue, the number of connections bounds
 	return nil
 }
 

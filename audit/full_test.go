@@ -124,6 +124,16 @@ func TestWhenFull(t *testing.T) {
 			if _, err := audit.VerifyWith(path, audit.Expectation{Keys: keys}); err != nil {
 				t.Error(err)
 			}
+			withheld := 0
+			for _, err := range audit.Query(path, audit.Filter{Error: "InternalFailure"}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				withheld++
+			}
+			if want := map[bool]int{false: 1}[tt.reads]; withheld != want {
+				t.Errorf("%d answers were withheld, want %d", withheld, want)
+			}
 			gaps := 0
 			for e, err := range audit.Query(path, audit.Filter{Name: "AuditGap"}) {
 				if err != nil {

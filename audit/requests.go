@@ -88,7 +88,12 @@ func (q *Requests) End(ctx context.Context, code, message string, parameters, re
 	}
 	now := q.now()
 	if q.file != nil {
-		return q.file.commit(t.reveals, func(to []Record) []Record { return t.records(to, now, code, message, parameters, response) })
+		return q.file.commit(t.reveals, func(to []Record, withheld bool) []Record {
+			if withheld && code == "" {
+				return t.records(to, now, "InternalFailure", "The answer was withheld: the audit could not be written.", parameters, response)
+			}
+			return t.records(to, now, code, message, parameters, response)
+		})
 	}
 	for _, r := range t.records(nil, now, code, message, parameters, response) {
 		if err := q.log.Record(ctx, r); err != nil && t.reveals {

@@ -146,16 +146,19 @@ func (op *operation) audited(service string, described *model.Operation) {
 	if described.Output == nil {
 		return
 	}
-	op.reveals = op.reveals || described.Output.Hides()
+	switch service {
+	case "secretsmanager", "ssm", "kms", "iam", "sts":
+		op.reveals = op.reveals || described.Output.Hides()
+	}
 	// As on AWS: what reads is recorded without its answer, but that which gives credentials.
 	if op.err == nil && (!reads(op.name) || service == "sts" && strings.HasPrefix(op.name, "Assume")) {
 		op.tells, op.err = shown.New(described.Output, op.out)
 	}
 }
 
-// revealing are operations whose answers hold secrets though the API's description does not
-// call them sensitive: bodies of objects (environment files are some), what programs
-// logged, and session tokens.
+// revealing are operations of the other services whose answers hold secrets: bodies of
+// objects (environment files are some), what programs logged, tokens of sessions. What
+// ECS and S3 call sensitive, overrides and names of keys, was no secret of malote's.
 var revealing = map[string]bool{
 	"s3:GetObject": true, "s3:SelectObjectContent": true, "logs:GetLogEvents": true, "logs:FilterLogEvents": true, "logs:StartLiveTail": true,
 	"ecs:ExecuteCommand": true,
