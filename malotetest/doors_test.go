@@ -389,14 +389,16 @@ func writeXML(b *strings.Builder, name string, shape *model.Shape, value any) {
 var candidates = []string{
 	"name", "us-west-2", "arn:aws:iam::123456789012:role/name", "alias/name", "/name/", "AKIAIOSFODNN7EXAMPLE", "v1",
 	"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "1234abcd-12ab-34cd-56ef-1234567890ab", "/name",
+	"0123456789abcdef0123456789abcdef01234567",
 	`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`,
 }
 
 // meaningful are members that are looked into before it is known what is asked for. The
 // ciphertext is of a key that does not exist, in the format of service/kms.
 var meaningful = map[string]any{
-	"PolicyArn":      "arn:aws:iam::123456789012:policy/name",
-	"CiphertextBlob": "AQAAAAAcvpkaFAECAwQFBgcICQoLDA0ODxAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+	"PolicyArn":                "arn:aws:iam::123456789012:policy/name",
+	"OpenIDConnectProviderArn": "arn:aws:iam::123456789012:oidc-provider/example.com",
+	"CiphertextBlob":           "AQAAAAAcvpkaFAECAwQFBgcICQoLDA0ODxAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 }
 
 // example is a value that satisfies a shape, with the required members alone.

@@ -112,6 +112,12 @@ func (s *Service) GetAccountSummary(ctx context.Context, in *iam.GetAccountSumma
 			summary["Policies"]++
 			summary["PolicyVersionsInUse"] += int32(len(p.Versions))
 		}
+		for _, err := range tx.OIDCProviders(account(ctx)) {
+			if err != nil {
+				return err
+			}
+			summary["Providers"]++
+		}
 		a, err := tx.Account(account(ctx))
 		if err == nil && len(a.AccessKeys) > 0 {
 			summary["AccountAccessKeysPresent"] = 1

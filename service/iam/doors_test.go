@@ -31,7 +31,7 @@ func TestEveryOperationIsGuarded(t *testing.T) {
 	ctx := caller.With(t.Context(), &caller.Request{
 		Principal: &caller.Principal{Type: caller.User, Account: malotetest.Account, ARN: made.ARN(), ID: made.ID, UserName: "bob"}, Time: time.Now(),
 	})
-	if service.NumMethod() < 104 {
+	if service.NumMethod() < 114 {
 		t.Errorf("%d operations", service.NumMethod())
 	}
 	for i := range service.NumMethod() {
@@ -61,6 +61,9 @@ func fill(in reflect.Value, name string) {
 		value := name
 		if strings.HasSuffix(kind.Name, "Arn") || kind.Name == "PermissionsBoundary" {
 			value = "arn:aws:iam::" + malotetest.Account + ":policy/" + name
+		}
+		if kind.Name == "OpenIDConnectProviderArn" {
+			value = "arn:aws:iam::" + malotetest.Account + ":oidc-provider/" + name + ".example.com"
 		}
 		field.Set(reflect.ValueOf(&value))
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/malote/malote/malotetest"
 )
 
-// Terraform with the AWS provider applies what an ECS user has, a bucket of secrets, and all of IAM that goes with it; it plans again and finds
-// nothing to do, and destroys all of it. MALOTE_TF_PLUGINS names a filesystem mirror of the
-// provider where the registry cannot be reached.
+// Terraform with the AWS provider applies what an ECS user has, a bucket of secrets, all of IAM that goes with it and a pipeline's identity provider; it
+// plans again and finds nothing to do, and destroys all of it. MALOTE_TF_PLUGINS names a filesystem mirror of the provider where the registry cannot be
+// reached.
 func TestTerraform(t *testing.T) {
-	for _, what := range []string{"ecs", "bucket", "iam"} {
+	for _, what := range []string{"ecs", "bucket", "iam", "oidc"} {
 		t.Run(what, func(t *testing.T) { applyAndDestroy(t, filepath.Join("testdata", what, "main.tf")) })
 	}
 }

@@ -17,6 +17,7 @@
 //	iam/A/user/N, role/N, group/N      User, Role, Group; N is the name in lower case
 //	iam/A/policy/N                     Policy, a customer managed policy with its versions
 //	iam/A/instance-profile/N           InstanceProfile
+//	iam/A/oidc-provider/URL            OIDCProvider; URL without its scheme
 //	iam/A/attached/ARN#KIND/N          empty: the policy is attached to that user, role or group
 //	iam/A/bounds/ARN#KIND/N            empty: the policy is the boundary of that user or role
 //	iam/A/member/G/N                   empty: user N is in group G

@@ -108,6 +108,16 @@ type Version struct {
 	Created  time.Time
 }
 
+// OIDCProvider is an identity provider that the account trusts to say who somebody is.
+type OIDCProvider struct {
+	Account     string
+	URL         string // without its scheme, https
+	Created     time.Time
+	ClientIDs   []string `json:",omitempty"` // audiences, in the order in which they were added
+	Thumbprints []string `json:",omitempty"` // as they were given; in hex
+	Tags        []Tag    `json:",omitempty"`
+}
+
 // Ref says where the entity with some id is.
 type Ref struct {
 	Account string
@@ -139,6 +149,22 @@ func (g *Group) ARN() string { return g.arn(KindGroup) }
 func (p *InstanceProfile) ARN() string { return p.arn(KindInstanceProfile) }
 
 func (p *Policy) ARN() string { return "arn:aws:iam::" + p.Account + ":policy" + p.Path + p.Name }
+
+// ARN has the whole URL in it, its path included.
+func (o *OIDCProvider) ARN() string { return OIDCProviderARN(o.Account, o.URL) }
+
+// OIDCProviderARN is that of the provider with a URL, given without its scheme.
+func OIDCProviderARN(account, url string) string {
+	return "arn:aws:iam::" + account + ":oidc-provider/" + url
+}
+
+// ParseOIDCProviderARN splits what OIDCProviderARN joins. ok is false for anything else.
+func ParseOIDCProviderARN(arn string) (account, url string, ok bool) {
+	rest, found := strings.CutPrefix(arn, "arn:aws:iam::")
+	account, rest, cut := strings.Cut(rest, ":")
+	url, provider := strings.CutPrefix(rest, "oidc-provider/")
+	return account, url, found && cut && provider && isAccount(account) && url != ""
+}
 
 func (e *Entity) arn(k Kind) string {
 	return "arn:aws:iam::" + e.Account + ":" + string(k) + e.Path + e.Name

@@ -27,6 +27,7 @@ type tables struct {
 	deleted  *store.Table[Deletion]
 	refs     *store.Table[Ref]
 	keys     *store.Table[AccessKey]
+	oidc     *store.Table[OIDCProvider]
 	used     *store.Table[Used]
 	tokenKey *store.Table[tokenKey]
 }
@@ -42,6 +43,7 @@ func newTables() tables {
 		deleted:  store.NewTable[Deletion]("deletion of a service-linked role"),
 		refs:     store.NewTable[Ref]("entity id"),
 		keys:     store.NewTable[AccessKey]("access key"),
+		oidc:     store.NewTable[OIDCProvider]("OpenID Connect provider"),
 		used:     store.NewTable[Used]("time of last use"),
 		tokenKey: store.NewTable[tokenKey]("session token key"),
 	}
@@ -54,6 +56,9 @@ func entityKey(account string, kind Kind, name string) string {
 func policyKey(account, name string) string {
 	return "iam/" + account + "/policy/" + strings.ToLower(name)
 }
+
+// A URL has case, unlike a name.
+func oidcKey(account, url string) string { return "iam/" + account + "/oidc-provider/" + url }
 
 func accountKey(id string) string { return "iam/" + id + "/account" }
 func refKey(id string) string     { return "iam/id/" + id }
@@ -137,6 +142,32 @@ func (t *Tx) AccessKey(id string) (*AccessKey, error) {
 	}
 	c := *k
 	return &c, nil
+}
+
+// OIDCProvider finds a provider by its URL, given without its scheme.
+func (t *Tx) OIDCProvider(account, url string) (*OIDCProvider, error) {
+	o, err := t.tables.oidc.Get(t.tx, oidcKey(account, url))
+	if err != nil {
+		return nil, err
+	}
+	c := *o
+	c.ClientIDs, c.Thumbprints, c.Tags = slices.Clone(o.ClientIDs), slices.Clone(o.Thumbprints), slices.Clone(o.Tags)
+	return &c, nil
+}
+
+// OIDCProviders yields the account's providers by URL.
+func (t *Tx) OIDCProviders(account string) iter.Seq2[*OIDCProvider, error] {
+	return values(t.tables.oidc.Scan(t.tx, oidcKey(account, ""), ""))
+}
+
+// PutOIDCProvider writes o.
+func (t *Tx) PutOIDCProvider(o *OIDCProvider) error {
+	return t.tables.oidc.Put(t.tx, oidcKey(o.Account, o.URL), o)
+}
+
+// DeleteOIDCProvider removes o.
+func (t *Tx) DeleteOIDCProvider(o *OIDCProvider) error {
+	return t.tables.oidc.Delete(t.tx, oidcKey(o.Account, o.URL))
 }
 
 // Ref finds the entity with an id.
