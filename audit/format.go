@@ -264,6 +264,12 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 		b = append(b, `{"type":"AWSService"`...)
 		b = appendMember(b, "invokedBy", p.Service, maxText)
 		return append(b, '}')
+	case caller.WebIdentityUser:
+		b = append(b, `{"type":"WebIdentityUser"`...)
+		b = appendMember(b, "principalId", p.ID, maxText)
+		b = appendMember(b, "userName", p.UserName, maxText)
+		b = appendMember(b, "identityProvider", p.Provider, maxText)
+		return append(b, '}')
 	case caller.Anonymous:
 		return append(b, `{"type":"AWSAccount","principalId":"","accountId":"ANONYMOUS_PRINCIPAL"}`...)
 	case caller.Account:
@@ -289,6 +295,26 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 			b = appendMember(b, "arn", p.RoleARN, maxText)
 			b = appendMember(b, "accountId", p.Account, maxText)
 			b = appendMember(b, "userName", p.RoleARN[strings.LastIndexByte(p.RoleARN, '/')+1:], maxText)
+			b = append(b, `},`...)
+			if p.Provider != "" {
+				b = append(b, `"webIdFederationData":{"federatedProvider":`...)
+				b = appendString(b, p.Provider, maxText)
+				b = append(b, `,"attributes":{}},`...)
+			}
+		}
+		if p.Type == caller.FederatedUser {
+			issuer := "IAMUser"
+			if p.FederatedByID == p.Account {
+				issuer = "Root"
+			}
+			b = append(b, `"sessionIssuer":{"type":`...)
+			b = appendString(b, issuer, maxText)
+			b = appendMember(b, "principalId", p.FederatedByID, maxText)
+			b = appendMember(b, "arn", p.FederatedByARN, maxText)
+			b = appendMember(b, "accountId", p.Account, maxText)
+			if issuer == "IAMUser" {
+				b = appendMember(b, "userName", p.FederatedByARN[strings.LastIndexByte(p.FederatedByARN, '/')+1:], maxText)
+			}
 			b = append(b, `},`...)
 		}
 		b = append(b, `"attributes":{"mfaAuthenticated":"false"`...)

@@ -111,7 +111,7 @@ func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decisio
 	now := a.now()
 
 	var set policy.Set
-	if p.Type == caller.User || p.Type == caller.AssumedRole {
+	if p.Type == caller.User || p.Type == caller.AssumedRole || p.Type == caller.FederatedUser {
 		own, err := a.policies.Policies(ctx, p)
 		if err != nil {
 			return policy.Decision{}, p, now, fmt.Errorf("reading the policies of %s: %w", p.ARN, err)

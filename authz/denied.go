@@ -31,6 +31,9 @@ func (d *Denied) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 func (d *Denied) ErrorMessage() string {
+	if d.Principal.Type == caller.WebIdentityUser { // it has no name that AWS would print
+		return "Not authorized to perform " + d.Access.Action
+	}
 	var b strings.Builder
 	b.WriteString("User: ")
 	switch {

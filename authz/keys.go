@@ -35,6 +35,11 @@ func (k *keys) Values(key string) []string {
 	if values := k.condition(key); values != nil {
 		return values
 	}
+	for name, values := range k.principal.Claims {
+		if strings.EqualFold(name, key) {
+			return values
+		}
+	}
 	if vendor == "kms" {
 		return k.kms(name)
 	}
@@ -70,22 +75,30 @@ func (k *keys) global(name string) (values []string, known bool) {
 		}
 		return one(k.principal.ARN), true
 	case "principalaccount":
-		if k.service() {
+		if k.service() || k.principal.Type == caller.WebIdentityUser {
 			return nil, true
 		}
 		return one(k.principal.Account), true
 	case "principaltype":
-		if k.service() {
+		if k.service() || k.principal.Type == caller.WebIdentityUser {
 			return nil, true
 		}
 		return one(string(k.principal.Type)), true
 	case "userid":
-		if k.principal.Type == caller.Anonymous {
+		switch k.principal.Type {
+		case caller.Anonymous:
 			return []string{"anonymous"}, true
+		case caller.WebIdentityUser:
+			return nil, true
 		}
 		return one(k.principal.ID), true
 	case "username":
+		if k.principal.Type != caller.User {
+			return nil, true
+		}
 		return one(k.principal.UserName), true
+	case "federatedprovider":
+		return one(k.principal.Provider), true
 	case "sourceidentity":
 		return one(k.principal.SourceIdentity), true
 	case "principalisawsservice":

@@ -14,15 +14,18 @@ import (
 )
 
 // Type is the kind of a principal, in the words of aws:PrincipalType, and Service
-// for a service that acts on its own account.
+// for a service that acts on its own account, WebIdentityUser for who has no more than a
+// token of an identity provider's.
 type Type string
 
 const (
-	Account     Type = "Account" // the root user
-	User        Type = "User"
-	AssumedRole Type = "AssumedRole"
-	Service     Type = "Service"
-	Anonymous   Type = "Anonymous"
+	Account         Type = "Account" // the root user
+	User            Type = "User"
+	AssumedRole     Type = "AssumedRole"
+	FederatedUser   Type = "FederatedUser" // with credentials of GetFederationToken
+	Service         Type = "Service"
+	WebIdentityUser Type = "WebIdentityUser"
+	Anonymous       Type = "Anonymous"
 )
 
 // Principal is who signed a request. It is shared between requests: never change one.
@@ -30,13 +33,20 @@ type Principal struct {
 	Type    Type
 	Account string // twelve digits
 	ARN     string // as a denial prints it: the user's, the session's, or arn:aws:iam::A:root
-	ID      string // aws:userid: AIDA…, AROA…:session, or the account
+	ID      string // aws:userid: AIDA…, AROA…:session, A:name of a FederatedUser, or the account
 
-	UserName    string // of a User alone
+	UserName    string // of a User; of a WebIdentityUser, the subject of its token
 	RoleARN     string // of an AssumedRole, with its path
 	RoleID      string // AROA…
 	SessionName string
 	Service     string // of a Service: ecs-tasks.amazonaws.com
+
+	// FederatedBy is whose rights a FederatedUser has: the ARN and the id of a user, or root's.
+	FederatedByARN, FederatedByID string
+	// Provider is the ARN of the identity provider of a WebIdentityUser and of what became of
+	// one, an AssumedRole; Claims are the condition keys of its token that its session keeps.
+	Provider string
+	Claims   map[string][]string
 
 	AccessKeyID     string
 	Tags            map[string]string // aws:PrincipalTag
@@ -64,7 +74,11 @@ func (p *Principal) Policy() policy.Principal {
 	if p.Type == AssumedRole {
 		id = p.RoleID // policies name the role; the session has its ARN
 	}
-	return policy.Principal{Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service}
+	who := policy.Principal{Type: string(p.Type), Account: p.Account, ARN: p.ARN, RoleARN: p.RoleARN, ID: id, Service: p.Service}
+	if p.Type == WebIdentityUser {
+		who.Federated = p.Provider
+	}
+	return who
 }
 
 // Request is one call as the gateway accepted it.

@@ -219,7 +219,7 @@ func namesOf(p *caller.Principal) []string {
 		return []string{p.RoleID, p.RoleARN, p.ARN}
 	case caller.Service:
 		return []string{p.Service}
-	case caller.User:
+	case caller.User, caller.FederatedUser:
 		return []string{p.ID, p.ARN}
 	}
 	return nil

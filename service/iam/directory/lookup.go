@@ -136,6 +136,8 @@ func (t *Tx) sessionPrincipal(s *Session) (*caller.Principal, error) {
 		return rootPrincipal(s.Account), nil
 	case caller.User:
 		return t.userPrincipal(s.ID)
+	case caller.FederatedUser:
+		return t.federatedPrincipal(s)
 	}
 	ref, err := t.Ref(s.ID)
 	if err != nil {
@@ -161,7 +163,33 @@ func (t *Tx) sessionPrincipal(s *Session) (*caller.Principal, error) {
 		TransitiveTags: s.TransitiveTags,
 		SourceIdentity: s.SourceIdentity,
 		Task:           s.Task,
+		Provider:       s.Provider,
+		Claims:         s.Claims,
 	}, nil
+}
+
+// federatedPrincipal lasts as long as the user who made it.
+func (t *Tx) federatedPrincipal(s *Session) (*caller.Principal, error) {
+	by := rootPrincipal(s.Account)
+	var tags []Tag
+	if s.ID != s.Account {
+		var err error
+		if by, err = t.userPrincipal(s.ID); err != nil {
+			return nil, err
+		}
+		for k, v := range by.Tags {
+			tags = append(tags, Tag{k, v})
+		}
+	}
+	return &caller.Principal{
+		Type: caller.FederatedUser, Account: s.Account, ARN: FederatedUserARN(s.Account, s.Name), ID: s.Account + ":" + s.Name,
+		FederatedByARN: by.ARN, FederatedByID: by.ID, Tags: overlay(tags, s.Tags),
+	}, nil
+}
+
+// FederatedUserARN is what a session of GetFederationToken is called.
+func FederatedUserARN(account, name string) string {
+	return "arn:aws:sts::" + account + ":federated-user/" + name
 }
 
 // SessionARN is what a session of r is called: the role's path is not in it.
@@ -171,7 +199,8 @@ func SessionARN(r *Role, session string) string {
 
 // overlay lays session tags over the role's; a key in another case is the same key.
 func overlay(role []Tag, session map[string]string) map[string]string {
-	tags := maps.Clone(session)
+	tags := make(map[string]string, len(session)+len(role))
+	maps.Copy(tags, session)
 	for _, t := range role {
 		covered := false
 		for k := range session {
@@ -216,6 +245,15 @@ func notFoundAs(err, as error) error {
 
 var noPolicies policy.Set
 
+// rootPolicies are what the root user may do, for who is federated by it.
+var rootPolicies = func() policy.Set {
+	everything, err := policy.Parse(policy.Identity, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
+	if err != nil {
+		panic(err)
+	}
+	return policy.Set{Identity: []policy.Source{{Document: everything, Name: "the root user's rights"}}}
+}()
+
 // Policies returns what is attached to a principal now, whatever it was when its
 // credentials were issued. A principal that is gone has no policies, which denies.
 func (d *Directory) Policies(ctx context.Context, p *caller.Principal) (*policy.Set, error) {
@@ -225,13 +263,18 @@ func (d *Directory) Policies(ctx context.Context, p *caller.Principal) (*policy.
 		id = p.ID
 	case caller.AssumedRole:
 		id = p.RoleID
+	case caller.FederatedUser:
+		id = p.FederatedByID
 	default:
 		return &noPolicies, nil
 	}
 	d.markUsed(ctx, p)
-	set, err := d.Attached(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading policies of %s: %w", p.ARN, err)
+	set := &rootPolicies
+	if id != p.Account {
+		var err error
+		if set, err = d.Attached(ctx, id); err != nil {
+			return nil, fmt.Errorf("reading policies of %s: %w", p.ARN, err)
+		}
 	}
 	if p.SessionPolicies == nil {
 		return set, nil

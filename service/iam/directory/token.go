@@ -23,16 +23,20 @@ import (
 // in the session token.
 type Session struct {
 	Account string
-	Type    caller.Type // AssumedRole, or User and Account for GetSessionToken
-	ID      string      // AROA… of the role, AIDA… of the user, the account
+	Type    caller.Type // AssumedRole; User and Account for GetSessionToken; FederatedUser
+	ID      string      // AROA… of the role, AIDA… of the user (who federated), the account
 
-	Name           string            `json:",omitempty"` // of an AssumedRole's session
+	Name           string            `json:",omitempty"` // of an AssumedRole's session, of a FederatedUser
 	Tags           map[string]string `json:",omitempty"` // the session's own, inherited ones included
 	TransitiveTags []string          `json:",omitempty"`
 	SourceIdentity string            `json:",omitempty"`
 	Policies       []string          `json:",omitempty"` // session policies, as text
 	PolicyARNs     []string          `json:",omitempty"` // managed policies as session policies
 	Task           *caller.Task      `json:",omitempty"` // that it was made for
+
+	// Of a role that was assumed with a web identity.
+	Provider string              `json:",omitempty"` // ARN
+	Claims   map[string][]string `json:",omitempty"` // condition keys
 
 	IssuedAt time.Time
 	Expires  time.Time
