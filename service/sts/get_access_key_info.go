@@ -16,8 +16,8 @@ import (
 // GetAccessKeyInfo says which account a key belongs to. A temporary key is no record: its
 // account is read out of its id, as AWS does, whether or not it was ever issued.
 func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfoInput) (*sts.GetAccessKeyInfoOutput, error) {
-	if p := caller.From(ctx).Principal; p.Type != caller.AssumedRole && !p.IssuedAt.IsZero() {
-		return nil, accessDenied("Cannot call GetAccessKeyInfo with session credentials")
+	if ofUser(caller.From(ctx).Principal) {
+		return nil, errSession("GetAccessKeyInfo")
 	}
 	if err := s.authz.Authorize(ctx, &authz.Access{Action: "sts:GetAccessKeyInfo"}); err != nil {
 		return nil, err

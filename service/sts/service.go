@@ -9,6 +9,7 @@ package sts
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +22,7 @@ import (
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/policy"
 	"github.com/malote/malote/service/iam/directory"
+	"github.com/malote/malote/service/sts/webidentity"
 )
 
 // Directory is what STS asks of and hands to the directory.
@@ -37,14 +39,16 @@ type Config struct {
 	Authz     *authz.Authorizer // required
 	Audit     audit.Log         // of what needs no permission; nil: it leaves no record
 	Now       func() time.Time  // nil: time.Now
+	Log       *slog.Logger      // nil: nothing is logged
 }
 
 // Service is STS. Its exported methods are operations.
 type Service struct {
-	dir   Directory
-	authz *authz.Authorizer
-	audit audit.Log
-	now   func() time.Time
+	dir    Directory
+	authz  *authz.Authorizer
+	audit  audit.Log
+	now    func() time.Time
+	tokens *webidentity.Verifier
 }
 
 // New returns STS over a directory.
@@ -53,6 +57,10 @@ func New(c Config) *Service {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s.tokens = webidentity.New(nil, s.now, c.Log)
 	return s
 }
 
@@ -100,40 +108,14 @@ func (s *Service) GetCallerIdentity(ctx context.Context, _ *sts.GetCallerIdentit
 	}, nil
 }
 
-const (
-	defaultUserSession = 12 * time.Hour
-	rootSession        = time.Hour
-)
-
-// GetSessionToken gives a user temporary credentials with the user's own rights. It needs
-// no permission. Root's last an hour, whatever is asked.
-func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenInput) (*sts.GetSessionTokenOutput, error) {
-	p := caller.From(ctx).Principal
-	if !p.IssuedAt.IsZero() || p.Type != caller.User && p.Type != caller.Account {
-		return nil, accessDenied("Cannot call GetSessionToken with session credentials")
-	}
-	if in.SerialNumber != nil || in.TokenCode != nil {
-		return nil, errMFA
-	}
-	if in.MinimumSessionTokenSize != nil {
-		return nil, validationError("MinimumSessionTokenSize is not supported.")
-	}
-	length := defaultUserSession
-	if in.DurationSeconds != nil {
-		length = time.Duration(*in.DurationSeconds) * time.Second
-	}
-	if p.Type == caller.Account {
-		length = min(length, rootSession)
-	}
-	if err := s.open(ctx, "GetSessionToken"); err != nil {
-		return nil, err
-	}
-	issued, err := s.dir.Issue(ctx, directory.Session{Account: p.Account, Type: p.Type, ID: p.ID, Expires: s.now().Add(length)})
-	if err != nil {
-		return nil, err
-	}
-	return &sts.GetSessionTokenOutput{Credentials: credentials(issued)}, nil
+// errSession is how STS refuses credentials that it gave to a user for what they are not
+// good for.
+func errSession(operation string) error {
+	return accessDenied("Cannot call " + operation + " with session credentials")
 }
+
+// ofUser reports credentials of GetSessionToken or GetFederationToken.
+func ofUser(p *caller.Principal) bool { return !p.IssuedAt.IsZero() && p.Type != caller.AssumedRole }
 
 // errMFA answers whoever brings a code of a device, for there are no devices.
 var errMFA = accessDenied("MultiFactorAuthentication failed with invalid MFA one time pass code.")

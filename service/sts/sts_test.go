@@ -310,7 +310,8 @@ func TestRoleChaining(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := w.role("second", trust(root, all))
-	forgetful := w.role("forgetful", trust(root, assume))
+	forgetful := w.role("forgetful", trust(root, `["sts:AssumeRole","sts:TagSession"]`))
+	untagged := w.role("untagged", trust(root, `["sts:AssumeRole","sts:SetSourceIdentity"]`))
 	for name, duration := range map[string]int32{"first": 7200, "second": 7200} {
 		if _, err := w.iam.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: &name, MaxSessionDuration: &duration}); err != nil {
 			t.Fatal(err)
@@ -335,6 +336,10 @@ func TestRoleChaining(t *testing.T) {
 	}
 	_, err = chain.AssumeRole(ctx, input(forgetful))
 	wantError(t, err, "AccessDenied", denied(*out.AssumedRoleUser.Arn, "sts:SetSourceIdentity", forgetful, "role trust policy"))
+
+	// Inherited tags need their permission too, though the request has none.
+	_, err = chain.AssumeRole(ctx, input(untagged))
+	wantError(t, err, "AccessDenied", denied(*out.AssumedRoleUser.Arn, "sts:TagSession", untagged, "role trust policy"))
 
 	next, err := chain.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &second, RoleSessionName: aws.String("two")})
 	if err != nil {
@@ -536,6 +541,22 @@ func TestGetSessionToken(t *testing.T) {
 	}
 	_, err = session.GetSessionToken(ctx, nil)
 	wantError(t, err, "AccessDenied", "Cannot call GetSessionToken with session credentials")
+	_, err = session.GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("carol")})
+	wantError(t, err, "AccessDenied", "Cannot call GetFederationToken with session credentials")
+	_, err = session.GetAccessKeyInfo(ctx, &sts.GetAccessKeyInfoInput{AccessKeyId: out.Credentials.AccessKeyId})
+	wantError(t, err, "AccessDenied", "Cannot call GetAccessKeyInfo with session credentials")
+	for _, seconds := range []int32{899, 129601} {
+		if _, err := bob.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: &seconds}); err == nil || !strings.Contains(err.Error(), "'durationSeconds' failed to satisfy constraint") {
+			t.Errorf("%d seconds: %v, want a refusal", seconds, err)
+		}
+	}
+	long, err := bob.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(129600)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := long.Credentials.Expiration.Sub(w.Clock.Now()); left < 36*time.Hour-time.Minute || left > 36*time.Hour {
+		t.Errorf("expires in %v, want 36h", left)
+	}
 	_, err = iam.NewFromConfig(w.with(out.Credentials)).ListGroups(ctx, nil)
 	wantError(t, err, "InvalidClientTokenId", "The security token included in the request is invalid.")
 	if _, err := iam.NewFromConfig(config).ListGroups(ctx, nil); err != nil {
