@@ -298,7 +298,7 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 			b = append(b, `},`...)
 			if p.Provider != "" {
 				b = append(b, `"webIdFederationData":{"federatedProvider":`...)
-				b = appendString(b, p.Provider, maxText)
+				b = quoted.Append(b, p.Provider, maxText)
 				b = append(b, `,"attributes":{}},`...)
 			}
 		}
@@ -308,7 +308,7 @@ func appendIdentity(b []byte, p *caller.Principal, invokedBy string) []byte {
 				issuer = "Root"
 			}
 			b = append(b, `"sessionIssuer":{"type":`...)
-			b = appendString(b, issuer, maxText)
+			b = quoted.Append(b, issuer, maxText)
 			b = appendMember(b, "principalId", p.FederatedByID, maxText)
 			b = appendMember(b, "arn", p.FederatedByARN, maxText)
 			b = appendMember(b, "accountId", p.Account, maxText)

@@ -108,8 +108,9 @@ func (q *Requests) End(ctx context.Context, code, message string, parameters, re
 // says of its decision is the first denial.
 func (t *trail) records(to []Record, now time.Time, code, message string, parameters, response []byte) []Record {
 	own, matters := 0, -1
+	who := t.asker()
 	for i := range t.taken {
-		if d := &t.taken[i]; t.owns(d) {
+		if d := &t.taken[i]; t.owns(d, who) {
 			own++
 			if matters < 0 || code != "" && t.taken[matters].decision.Allowed && !d.decision.Allowed {
 				matters = i
@@ -119,7 +120,7 @@ func (t *trail) records(to []Record, now time.Time, code, message string, parame
 	r := t.root
 	to = append(to, Record{
 		Time: now, Undecided: true, Service: r.Service, Name: r.Operation, Operation: r.Operation, Region: r.Region, SourceIP: r.SourceIP, UserAgent: r.UserAgent,
-		RequestID: r.ID, Via: r.Via, Principal: r.Principal, Account: r.Principal.Account, ErrorCode: code, ErrorMessage: message, Parameters: parameters, Response: response,
+		RequestID: r.ID, Via: r.Via, Principal: who, Account: who.Account, ErrorCode: code, ErrorMessage: message, Parameters: parameters, Response: response,
 	})
 	first := &to[len(to)-1]
 	if code == "" {
@@ -136,13 +137,13 @@ func (t *trail) records(to []Record, now time.Time, code, message string, parame
 	if own > 1 {
 		first.Decisions = make([]Decision, 0, own)
 		for i := range t.taken {
-			if d := &t.taken[i]; t.owns(d) {
+			if d := &t.taken[i]; t.owns(d, who) {
 				first.Decisions = append(first.Decisions, Decision{d.decision, d.resource, d.account})
 			}
 		}
 	}
 	for i := range t.taken { // which moves the first
-		if d := &t.taken[i]; !t.owns(d) {
+		if d := &t.taken[i]; !t.owns(d, who) {
 			service, name, _ := strings.Cut(d.decision.Action, ":")
 			to = append(to, Record{
 				Time: d.at, Service: service, Name: name, Operation: d.request.Operation, Region: d.request.Region, SourceIP: d.request.SourceIP, UserAgent: d.request.UserAgent,
@@ -154,10 +155,18 @@ func (t *trail) records(to []Record, now time.Time, code, message string, parame
 	return to
 }
 
-// owns reports whether a decision was the request's own: for its caller, and not for what
+// asker is who asks: of a request that nobody signed, who its token says.
+func (t *trail) asker() *caller.Principal {
+	if t.root.Principal.Type == caller.Anonymous && len(t.taken) > 0 && len(t.taken[0].request.Via) <= len(t.root.Via) {
+		return t.taken[0].principal
+	}
+	return t.root.Principal
+}
+
+// owns reports whether a decision was the request's own: for who asks, and not for what
 // one service asked of another.
-func (t *trail) owns(d *taken) bool {
-	return len(d.request.Via) <= len(t.root.Via) && d.principal == t.root.Principal
+func (t *trail) owns(d *taken, who *caller.Principal) bool {
+	return len(d.request.Via) <= len(t.root.Via) && d.principal == who
 }
 
 // Note records a decision that was taken for request: with the request's own record when
@@ -184,7 +193,7 @@ func Failed(ctx context.Context, code, message string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := len(t.taken) - 1; i >= 0 && !t.ended; i-- {
-		if d := &t.taken[i]; d.request == request && !t.owns(d) {
+		if d := &t.taken[i]; d.request == request && !t.owns(d, t.asker()) {
 			if d.errorCode == "" {
 				d.errorCode, d.message = code, message
 			}

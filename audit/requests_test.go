@@ -186,6 +186,33 @@ func TestNobodyIsRecordedForNothing(t *testing.T) {
 	}
 }
 
+// A request that nobody signed is of who its token says.
+func TestWhoATokenSays(t *testing.T) {
+	t.Parallel()
+	log := new(audit.Memory)
+	requests := audit.NewRequests(log, nil)
+	r := *caller.From(request(t))
+	r.Principal = &caller.Principal{Type: caller.Anonymous}
+	ctx, err := requests.Begin(caller.With(t.Context(), &r), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := &caller.Principal{Type: caller.WebIdentityUser, Account: "111122223333", ID: "issuer:web:someone", UserName: "someone"}
+	for _, action := range []string{"sts:AssumeRoleWithWebIdentity", "sts:TagSession"} {
+		decided := audit.Record{Principal: web, Resource: "arn:aws:iam::111122223333:role/r", Account: "111122223333", Decision: policy.Decision{Allowed: true, Action: action}}
+		if err := audit.Note(ctx, log, &r, &decided); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := requests.End(ctx, "", "", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := log.Records()
+	if len(got) != 1 || got[0].Principal != web || got[0].Account != "111122223333" || len(got[0].Decisions) != 2 {
+		t.Errorf("records: %+v", got)
+	}
+}
+
 // What goes on when its request has ended is recorded at once.
 func TestDecisionsAfterTheEnd(t *testing.T) {
 	t.Parallel()

@@ -104,7 +104,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	keys := kms.New(kms.Config{Store: ring, Authz: authorizer, Principals: people, Now: c.Now, Log: c.Log})
 	sealing := auditedKeys{keys}
 	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: sealing, Now: c.Now, Log: c.Log})
-	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now})
+	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now, Log: c.Log})
 	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, AuditKey: key.Public().(ed25519.PublicKey), now: c.Now}
 	rotators, err := plane.rotators(c, tokens)
 	if err != nil {
@@ -123,7 +123,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "ssm", Impl: parameters},
 		{Name: "kms", Impl: keys},
 		{Name: "iam", Impl: iam.New(iam.Config{Directory: people, Authz: authorizer, Now: c.Now})},
-		{Name: "sts", Impl: tokens},
+		{Name: "sts", Impl: tokens, Anonymous: []string{"AssumeRoleWithWebIdentity"}},
 		{Name: "ecs", Impl: tasks},
 		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
 	}

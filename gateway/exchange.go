@@ -88,11 +88,7 @@ func (e *exchange) serve() {
 		e.refuse(&failure{code: "UnknownOperationException", status: http.StatusNotFound})
 		return
 	}
-	if authErr != nil {
-		e.refuse(signatureFailure(authErr, e.service.dialect()))
-		return
-	}
-	ctx, ok := e.admit(a, body)
+	ctx, ok := e.who(a, authErr, body)
 	if !ok {
 		return
 	}
@@ -113,6 +109,23 @@ func (e *exchange) serve() {
 	if err != nil {
 		e.fail(err)
 	}
+}
+
+// who is the context that says who is asking: whoever signed the request, or nobody when
+// its operation is for anybody.
+func (e *exchange) who(a *sigv4.Authorization, authErr *sigv4.Error, body []byte) (context.Context, bool) {
+	if e.service.anonymous[e.operation] {
+		region := firstRegion
+		if len(e.g.cfg.Regions) > 0 {
+			region = e.g.cfg.Regions[0]
+		}
+		return e.accept(&sigv4.Authorization{Service: e.service.name, Region: region}, &Credential{Principal: anyone}), true
+	}
+	if authErr != nil {
+		e.refuse(signatureFailure(authErr, e.service.dialect()))
+		return nil, false
+	}
+	return e.admit(a, body)
 }
 
 // begin tells the audit of a request whose signature is right. Op is nil where the request

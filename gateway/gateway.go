@@ -1,9 +1,8 @@
 // Package gateway is the door: it speaks AWS's protocols, finds out who is asking, and
 // calls the method of a service that is named like the operation.
 //
-// It promises: no method is called unless the request's signature has been verified, or there
-// is none and the method is one of S3's that decide about that too, and
-// its input satisfies the constraints of AWS's API description; what a service returns,
+// It promises: no method is called unless the request's signature has been verified, or it
+// is one of those that decide about anybody, and its input satisfies the constraints of AWS's API description; what a service returns,
 // error or panic included, leaves in AWS's form, and only once the audit has a record of
 // it; no value of a request or an answer is ever logged.
 //
@@ -62,8 +61,9 @@ type Service struct {
 	Impl any
 	// MaxBody is how many bytes the body of a request for it may have; 0 means Config's.
 	MaxBody int64
-	// Anonymous are the operations that may be asked for without credentials, of S3 alone:
-	// the method is called, with a principal who is nobody, and decides.
+	// Anonymous are the operations that may be asked for without credentials: the method is
+	// called, with a principal who is nobody, and decides by what the request brings. A
+	// signature counts for S3's; on the others it means nothing.
 	Anonymous []string
 }
 

@@ -699,7 +699,6 @@ func TestNewRefuses(t *testing.T) {
 		{"no operation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: talkative{}}}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
 		{"no operation of AWS's", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: inventive{}}}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
 		{"no implementation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: nil}}}, "gateway: kms has no implementation"},
-		{"a key for anybody", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: keys{}, Anonymous: []string{"Encrypt"}}}}, "gateway: kms: nobody may ask it for anything without credentials"},
 		{"what there is not, for anybody", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "s3", Impl: struct{}{}, Anonymous: []string{"GetObjects"}}}}, "gateway: s3.GetObjects: there is no such operation for anybody to ask for"},
 		{"handler at the root", gateway.Config{Credentials: directory{}, Handlers: map[string]http.Handler{"/": http.NotFoundHandler()}}, `gateway: no handler can be at "/"`},
 	} {

@@ -71,9 +71,6 @@ func newService(s Service) (*service, error) {
 		return nil, err
 	}
 	svc.operations = operations
-	if len(s.Anonymous) > 0 && m.Protocol != model.RestXML {
-		return nil, fmt.Errorf("%s: nobody may ask it for anything without credentials", s.Name)
-	}
 	svc.anonymous = make(map[string]bool, len(s.Anonymous))
 	for _, name := range s.Anonymous {
 		if operations[name] == nil {
