@@ -137,6 +137,7 @@ func compileOperator(name string) (c condition, ok bool) {
 
 // operand is a value of the policy, ready for its test.
 type operand struct {
+	written string
 	pattern pattern  // strings; ARNs with variables
 	arn     *arnText // ARNs without
 	number  float64

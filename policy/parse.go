@@ -221,7 +221,7 @@ func (p *parser) actions(n *node, element string) []actionPattern {
 		vendor, name, found := strings.Cut(item.text, ":")
 		switch {
 		case item.text == "*" && p.kind != Trust:
-			out = append(out, actionPattern{})
+			out = append(out, actionPattern{written: item.text})
 			continue
 		case p.kind == Trust && (!found || !strings.EqualFold(vendor, "sts")):
 			p.fail(item, element, msgTrustActions, "%q is not an action of a trust policy", item.text)
@@ -233,6 +233,7 @@ func (p *parser) actions(n *node, element string) []actionPattern {
 			p.fail(item, element, fmt.Sprintf("Vendor %s is not valid", vendor), "the service of %q is malformed; it cannot have wildcards", item.text)
 		}
 		a := newActionPattern(vendor, name)
+		a.written = item.text
 		if p.kind == Trust && !a.ofTrust() {
 			p.fail(item, element, msgTrustActions, "%q is not an action of a trust policy", item.text)
 		}
@@ -451,6 +452,7 @@ func (p *parser) conditions(n *node, element string) []condition {
 				if wrong != "" {
 					p.fail(item, at, msgSyntax, "%q: %s", item.text, wrong)
 				}
+				value.written = item.text
 				c.values = append(c.values, value)
 			}
 			if len(c.values) == 0 {

@@ -339,6 +339,7 @@ func (p *arnPattern) match(q *question) bool {
 
 // actionPattern is "service:name" with wildcards in the name, or "*".
 type actionPattern struct {
+	written string
 	service string // lower case; "" matches every action
 	name    string // lower case, marked
 	written string // of a literal, which mostly has the case of the action
