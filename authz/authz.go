@@ -81,7 +81,7 @@ func (a *Authorizer) Authorize(ctx context.Context, access *Access) error {
 	}
 	var denied *Denied
 	if !d.Allowed {
-		denied = &Denied{Access: *access, Decision: d, Principal: p}
+		denied = &Denied{Access: *access, Decision: d, Principal: p, keys: &keys{access: access, request: caller.From(ctx), principal: p, now: now}}
 	}
 	if a.audit != nil {
 		request := caller.From(ctx)

@@ -15,6 +15,8 @@ type Denied struct {
 	Access    Access
 	Decision  policy.Decision
 	Principal *caller.Principal
+
+	keys *keys // for Message
 }
 
 var _ smithy.APIError = (*Denied)(nil)

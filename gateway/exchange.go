@@ -437,6 +437,11 @@ func (e *exchange) fail(err error) {
 		e.g.cfg.Log.LogAttrs(e.r.Context(), level, "internal error",
 			slog.String("op", e.logged()), slog.String("request_id", e.id), slog.Any("err", err))
 	}
+	if e.g.cfg.Explain != nil {
+		if text := e.g.cfg.Explain(e.r.Context(), err); text != "" {
+			e.w.Header()["X-Malote-Encoded-Authorization-Message"] = []string{text}
+		}
+	}
 	e.refuse(f)
 }
 

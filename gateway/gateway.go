@@ -47,6 +47,9 @@ type Config struct {
 	// Regions that requests may be signed for; nil for any. The partition's services,
 	// IAM and STS, may always be asked in us-east-1.
 	Regions []string
+	// Explain is what an error of a method's is answered with in the header
+	// X-Malote-Encoded-Authorization-Message, "" for nothing; nil never has anything.
+	Explain func(ctx context.Context, err error) string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Log gets one line per request; nil discards.

@@ -20,9 +20,11 @@ type apiError struct {
 	status        int
 	elements      [][2]string
 	header        http.Header
+	cause         error // whose words these are, when it is authz's
 }
 
 func (e *apiError) Error() string                 { return e.code + ": " + e.message }
+func (e *apiError) Unwrap() error                 { return e.cause }
 func (e *apiError) ErrorCode() string             { return e.code }
 func (e *apiError) ErrorMessage() string          { return e.message }
 func (e *apiError) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
@@ -97,10 +99,12 @@ func aborted() error {
 func denial(err error) error {
 	var denied *authz.Denied
 	if errors.As(err, &denied) {
+		refusal := accessDenied(denied.ErrorMessage())
 		if denied.Decision.CrossAccount {
-			return accessDenied("Access Denied")
+			refusal = accessDenied("Access Denied")
 		}
-		return accessDenied(denied.ErrorMessage())
+		refusal.cause = denied
+		return refusal
 	}
 	return err
 }

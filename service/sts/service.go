@@ -30,6 +30,8 @@ type Directory interface {
 	View(ctx context.Context, fn func(*directory.Tx) error) error
 	TrustPolicy(role *directory.Role) (*policy.Source, error)
 	Issue(ctx context.Context, s directory.Session) (*directory.Issued, error)
+	SealMessage(ctx context.Context, account string, text []byte) (string, error)
+	OpenMessage(ctx context.Context, account, message string) ([]byte, error)
 	MarkUsed(ctx context.Context, p *caller.Principal)
 }
 

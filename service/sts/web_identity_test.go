@@ -31,8 +31,10 @@ type federation struct {
 	anybody  *sts.Client
 }
 
-func newFederation(t *testing.T) *federation {
-	f := &federation{world: newWorld(t), Issuer: webidentitytest.New(t, "/realm"), key: webidentitytest.P256(t, "k1")}
+func newFederation(t *testing.T) *federation { return newFederationIn(t, newWorld(t)) }
+
+func newFederationIn(t *testing.T, w *world) *federation {
+	f := &federation{world: w, Issuer: webidentitytest.New(t, "/realm"), key: webidentitytest.P256(t, "k1")}
 	f.Publish(f.key)
 	made, err := f.iam.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
 		Url: &f.URL, ClientIDList: []string{"sts.amazonaws.com", "web"}, ThumbprintList: []string{f.Thumbprint()},

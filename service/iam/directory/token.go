@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/malote/malote/caller"
 	"github.com/malote/malote/gateway"
+	"github.com/malote/malote/internal/xaes"
 	"github.com/malote/malote/store"
 )
 
@@ -73,7 +76,10 @@ type tokenKey struct {
 	Created time.Time
 }
 
-type sealer struct{ cipher.AEAD }
+type sealer struct {
+	cipher.AEAD           // of tokens
+	messages    *xaes.Key // of authorization messages, whose number nobody limits
+}
 
 // Issue makes temporary credentials for s until s.Expires. It sets IssuedAt and Secret.
 func (d *Directory) Issue(ctx context.Context, s Session) (*Issued, error) {
@@ -130,7 +136,7 @@ func (d *Directory) open(ctx context.Context, accessKeyID, token string) (*Sessi
 	return s, nil
 }
 
-func bound(format byte, accessKeyID string) []byte { return append([]byte{format}, accessKeyID...) }
+func bound(format byte, to string) []byte { return append([]byte{format}, to...) }
 
 func deflate(plain []byte) ([]byte, error) {
 	var out bytes.Buffer
@@ -181,7 +187,11 @@ func (d *Directory) sealer(ctx context.Context) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sealer{aead}
+	messages, err := hkdf.Key(sha256.New, key.Key, nil, "authorization message", xaes.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	s := &sealer{aead, xaes.New(messages)}
 	d.tokens.Store(s)
 	return s, nil
 }
