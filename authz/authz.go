@@ -25,7 +25,9 @@ type Access struct {
 	// Named is how a denial prints the resource, where AWS does not print its ARN
 	// ("role app", the SecretId as it was sent). "" means Resource.
 	Named string
-	// Account owns the resource; "" means the one in Resource, or else the caller's.
+	// Account owns the resource. "" means the one in Resource, or, where that is no ARN or
+	// names what is AWS's, the caller's. An ARN that says of no account whose it is, as
+	// S3's, is nobody's: who forgets to say so opens nothing.
 	Account string
 
 	Tags        map[string]string   // aws:ResourceTag
@@ -136,26 +138,34 @@ func (a *Authorizer) decide(ctx context.Context, access *Access) (policy.Decisio
 	return policy.Evaluate(&question, &set), p, now, nil
 }
 
-// owner is the account that owns the resource, "" when only the caller's can be meant. An
-// ARN has it unless AWS owns what it names; were it not looked at, an operation that forgot
-// to say whose resource it is would open it to strangers.
+// nobody owns a resource of which it is not known whose it is. It is no account of anyone's,
+// so such a resource is another's to all.
+const nobody = "unknown"
+
+// owner is the account that owns the resource, "" when only the caller's can be meant: for
+// an action without resource, a name that is no ARN, and what AWS owns. Were the ARN not
+// looked at, an operation that forgot to say whose resource it is would open it to strangers.
 func (a *Access) owner() string {
 	if a.Account != "" {
 		return a.Account
 	}
-	rest := a.Resource
-	for range 4 {
-		var found bool
-		if _, rest, found = strings.Cut(rest, ":"); !found {
-			return ""
-		}
-	}
-	account, _, found := strings.Cut(rest, ":")
-	if !found || len(account) != 12 || strings.Trim(account, "0123456789") != "" {
+	rest, isARN := strings.CutPrefix(a.Resource, "arn:")
+	if !isARN {
 		return ""
 	}
-	return account
+	for range 3 {
+		_, rest, _ = strings.Cut(rest, ":")
+	}
+	switch account, _, found := strings.Cut(rest, ":"); {
+	case found && isAccount(account):
+		return account
+	case found && account == "aws":
+		return ""
+	}
+	return nobody
 }
+
+func isAccount(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789") == "" }
 
 func record(request *caller.Request, access *Access, d policy.Decision, p *caller.Principal, denied *Denied, now time.Time) audit.Record {
 	r := audit.Record{
@@ -163,7 +173,7 @@ func record(request *caller.Request, access *Access, d policy.Decision, p *calle
 		RequestID: request.ID, Via: request.Via, Principal: p, Resource: access.Resource, Account: access.owner(), Decision: d,
 	}
 	r.Service, r.Name, _ = strings.Cut(access.Action, ":")
-	if r.Account == "" {
+	if r.Account == "" || r.Account == nobody {
 		r.Account = p.Account
 	}
 	if len(request.Via) > 0 {

@@ -266,7 +266,11 @@ func TestOwner(t *testing.T) {
 		{strings.Replace(secretARN, home, "444455556666", 1), false},
 		{"arn:aws:iam::444455556666:role/x", false},
 		{"arn:aws:iam::aws:policy/AdministratorAccess", true},
-		{"arn:aws:s3:::bucket/key:444455556666:x", true},
+		{"arn:aws:s3:::bucket/key:444455556666:x", false}, // whose bucket is it?
+		{"arn:aws:s3:::bucket", false},
+		{"arn:aws:ssm:eu-west-1:" + home, false}, // no resource
+		{"arn:aws:iam::" + home + "0:role/x", false},
+		{"arn:", false},
 		{"db", true},
 		{"*", true},
 	} {
@@ -274,6 +278,23 @@ func TestOwner(t *testing.T) {
 		if got := err == nil; got != tt.want {
 			t.Errorf("bob on %s: allowed = %v (%v), want %v", tt.resource, got, err, tt.want)
 		}
+	}
+}
+
+// A root user, who needs no policy at home, has no right to what is nobody's either; and who
+// says whose it is is believed.
+func TestNobodysResource(t *testing.T) {
+	t.Parallel()
+	a := authz.New(authz.Config{Policies: unasked{t}})
+	if err := a.Authorize(as(t.Context(), root), &authz.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::bucket/key"}); err == nil {
+		t.Error("root was let into a bucket of which nobody said whose it is")
+	}
+	if err := a.Authorize(as(t.Context(), root), &authz.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::bucket/key", Account: home}); err != nil {
+		t.Error(err)
+	}
+	condition := authz.New(authz.Config{Policies: allow(t, `"Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceAccount":"`+home+`"}}`)})
+	if d, err := condition.Decide(as(t.Context(), bob), &authz.Access{Action: "s3:GetObject", Resource: "arn:aws:s3:::bucket/key"}); err != nil || d.Allowed || d.Layer != policy.LayerIdentity {
+		t.Errorf("aws:ResourceAccount of a resource whose owner nobody told: %+v, %v, want that it has no value", d, err)
 	}
 }
 

@@ -114,10 +114,14 @@ func (k *keys) global(name string) (values []string, known bool) {
 		if k.access.Resource == "" || k.access.Resource == "*" {
 			return nil, true
 		}
-		if owner := k.access.owner(); owner != "" {
+		switch owner := k.access.owner(); owner {
+		case "":
+			return one(k.principal.Account), true
+		case nobody:
+			return nil, true
+		default:
 			return []string{owner}, true
 		}
-		return one(k.principal.Account), true
 
 	case "currenttime":
 		return []string{k.now.UTC().Format(time.RFC3339)}, true
