@@ -67,9 +67,12 @@ type ControlPlane struct {
 	Directory *directory.Directory
 	Keyring   *keyring.Keyring
 	AuditKey  ed25519.PublicKey // of the signatures in the audit
+	// Account is the one that was started for: Bootstrap's, or else the first.
+	Account string
 	// Made is what the first start made and nobody knew before.
 	Made *directory.Bootstrapped
 
+	audit     audit.Log
 	now       func() time.Time
 	endUpkeep func() // and wait for it
 }
@@ -88,6 +91,9 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	people := directory.New(directory.Config{Store: ring, Now: c.Now, Log: c.Log})
 	made, err := people.Bootstrap(ctx, c.Bootstrap)
+	if err == nil && c.Bootstrap.Account == "" {
+		c.Bootstrap.Account, err = people.FirstAccount(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making the account: %w", err), people.Close())
 	}
@@ -105,7 +111,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	sealing := auditedKeys{keys}
 	output := logs.New(logs.Config{Store: ring, Authz: authorizer, Keys: sealing, Now: c.Now, Log: c.Log})
 	tokens := sts.New(sts.Config{Directory: people, Authz: authorizer, Audit: c.Audit, Now: c.Now, Log: c.Log})
-	plane := &ControlPlane{Directory: people, Keyring: ring, Made: made, AuditKey: key.Public().(ed25519.PublicKey), now: c.Now}
+	plane := &ControlPlane{Directory: people, Keyring: ring, Account: c.Bootstrap.Account, Made: made, audit: c.Audit, AuditKey: key.Public().(ed25519.PublicKey), now: c.Now}
 	rotators, err := plane.rotators(c, tokens)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rotation functions: %w", err), people.Close())

@@ -12,7 +12,18 @@ import (
 // admin: for what happens between accounts.
 func (s *System) Other(t testing.TB, account string) aws.Config {
 	t.Helper()
-	made, err := s.plane.Directory.Bootstrap(t.Context(), directory.BootstrapConfig{Account: account})
+	return s.account(t, directory.NewAccount{ID: account})
+}
+
+// OtherRoot makes another account and returns the configuration of its root user.
+func (s *System) OtherRoot(t testing.TB, account string) aws.Config {
+	t.Helper()
+	return s.account(t, directory.NewAccount{ID: account, Root: true})
+}
+
+func (s *System) account(t testing.TB, in directory.NewAccount) aws.Config {
+	t.Helper()
+	_, made, err := s.plane.CreateAccount(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}

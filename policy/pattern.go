@@ -342,14 +342,14 @@ type actionPattern struct {
 	written string
 	service string // lower case; "" matches every action
 	name    string // lower case, marked
-	written string // of a literal, which mostly has the case of the action
+	literal string // the name of one without wildcards, which mostly has the case of the action
 	shape   shape
 }
 
 func newActionPattern(service, name string) actionPattern {
 	a := actionPattern{service: strings.ToLower(service), name: mark(strings.ToLower(name), true)}
 	if a.shape = newPattern(a.name).shape; a.shape == shapeLiteral {
-		a.written = name
+		a.literal = name
 	}
 	return a
 }
@@ -364,7 +364,7 @@ func (p *actionPattern) match(q *question) bool {
 		return true
 	case p.shape == shapeLiteral && len(p.name) != len(q.name):
 		return false
-	case p.written == q.name:
+	case p.literal == q.name:
 		return true
 	}
 	return globFold(p.name, q.name)

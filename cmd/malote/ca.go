@@ -66,7 +66,7 @@ func (c *caCommand) offline(ctx context.Context, dir string) (err error) {
 	if !exists(filepath.Join(dir, caFile)) {
 		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls, or name its --data-dir"}
 	}
-	plane, err := planeFlags{DataDir: dir, Store: c.Store, Account: "123456789012"}.open(ctx, "", slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

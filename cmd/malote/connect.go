@@ -64,7 +64,7 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 		return &link{aws: cfg}, err
 	}
 	dir := dataDirOr(f.DataDir)
-	local, err := localConnection(ctx, dir)
+	local, err := localConnection(ctx, dir, "")
 	if err == nil {
 		cfg := staticConfig(local)
 		if local.CABundle != "" {
@@ -77,11 +77,11 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	if !errors.Is(err, errNotRunning) {
 		return nil, err
 	}
-	opened, err := planeFlags{DataDir: dir, Account: "123456789012", Region: "us-east-1"}.open(ctx, "", log)
+	opened, err := planeFlags{DataDir: dir, Region: "us-east-1"}.open(ctx, "", log)
 	if err != nil {
 		return nil, err
 	}
-	local, err = opened.connection(ctx, "https://malote")
+	local, err = opened.connection(ctx, "https://malote", "")
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}

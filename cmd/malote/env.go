@@ -9,6 +9,7 @@ import (
 
 type envCommand struct {
 	DataDir string `help:"Where the running malote keeps its data." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	Account string `help:"Whose admin. Default: the account of the malote that runs." placeholder:"ID"`
 	Unset   bool   `help:"Print how to forget them again."`
 }
 
@@ -19,7 +20,7 @@ func (envCommand) Help() string {
     aws sts get-caller-identity`
 }
 
-// Run prints shell assignments. The credentials are admin's; only the user that runs
+// Run prints shell assignments. The credentials are an account's admin's; only the user that runs
 // malote, and root, can ask for them.
 func (c *envCommand) Run(ctx context.Context, p *program) error {
 	names := []string{"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -28,7 +29,7 @@ func (c *envCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	dir := dataDirOr(c.DataDir)
-	local, err := localConnection(ctx, dir)
+	local, err := localConnection(ctx, dir, c.Account)
 	if errors.Is(err, errNotRunning) {
 		return &hintError{fmt.Errorf("no malote runs on %s", dir), "start one with malote up, or name its --data-dir"}
 	}

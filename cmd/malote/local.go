@@ -11,9 +11,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/malote/malote/service/iam/directory"
 )
 
 // defaultDataDir is where a malote of this user keeps its data.
@@ -44,9 +47,17 @@ type connection struct {
 // his, with mode 0600, in a directory of mode 0700.
 func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
 
-// serveControl answers on the control socket until ctx ends. The functions may be called
-// at any time.
-func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect func(context.Context) (*connection, error), rotateSeal, replaceAuthority func(context.Context) error) (wait func(), err error) {
+// control is what the control socket asks for: by functions that may be called at any time.
+type control struct {
+	connect       func(ctx context.Context, account string) (*connection, error)
+	rotateSeal    func(context.Context) error
+	replaceCA     func(context.Context) error
+	createAccount func(context.Context, directory.NewAccount) (*createdAccount, error)
+	accounts      func(context.Context) ([]listedAccount, error)
+}
+
+// serveControl answers on the control socket until ctx ends.
+func serveControl(ctx context.Context, dataDir string, log *slog.Logger, c control) (wait func(), err error) {
 	path := controlSocket(dataDir)
 	// A socket that a killed process left is in the way; the store's lock says that nobody uses it.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -61,16 +72,29 @@ func serveControl(ctx context.Context, dataDir string, log *slog.Logger, connect
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /connection", func(w http.ResponseWriter, r *http.Request) {
-		c, err := connect(r.Context())
+	answer := func(w http.ResponseWriter, of any, err error) {
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(c)
+		json.NewEncoder(w).Encode(of)
+	}
+	mux.HandleFunc("GET /connection", func(w http.ResponseWriter, r *http.Request) {
+		found, err := c.connect(r.Context(), r.FormValue("account"))
+		answer(w, found, err)
 	})
-	for path, do := range map[string]func(context.Context) error{"/seal/rotate": rotateSeal, "/ca/replace": replaceAuthority} {
+	mux.HandleFunc("GET /accounts", func(w http.ResponseWriter, r *http.Request) {
+		all, err := c.accounts(r.Context())
+		answer(w, all, err)
+	})
+	mux.HandleFunc("POST /accounts", func(w http.ResponseWriter, r *http.Request) {
+		made, err := c.createAccount(r.Context(), directory.NewAccount{
+			ID: r.FormValue("id"), Name: r.FormValue("name"), Email: r.FormValue("email"), Root: r.FormValue("root") == "true",
+		})
+		answer(w, made, err)
+	})
+	for path, do := range map[string]func(context.Context) error{"/seal/rotate": c.rotateSeal, "/ca/replace": c.replaceCA} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			if err := do(r.Context()); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -127,9 +151,10 @@ func callControl(ctx context.Context, dataDir, method, path string) ([]byte, err
 	return body, nil
 }
 
-// localConnection asks the malote that runs on dataDir how to reach it.
-func localConnection(ctx context.Context, dataDir string) (*connection, error) {
-	body, err := callControl(ctx, dataDir, http.MethodGet, "/connection")
+// localConnection asks the malote that runs on dataDir how to reach it, as the admin of an
+// account: "" for its own.
+func localConnection(ctx context.Context, dataDir, account string) (*connection, error) {
+	body, err := callControl(ctx, dataDir, http.MethodGet, "/connection?"+url.Values{"account": {account}}.Encode())
 	if err != nil {
 		return nil, err
 	}

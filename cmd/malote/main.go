@@ -39,6 +39,7 @@ type commands struct {
 	Image    imageCommands   `cmd:"" help:"The image of malote inject, for task definitions."`
 	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
 	Audit    auditCommands   `cmd:"" help:"Who asked for what: tail, query, verify."`
+	Account  accountCommands `cmd:"" help:"Accounts: create, list."`
 	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
 	CA       caCommand       `cmd:"" name:"ca" help:"Print the certificate by which clients trust malote up --tls."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

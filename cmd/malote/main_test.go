@@ -95,6 +95,8 @@ func TestScripts(t *testing.T) {
 			"rotate":    rotateSecret,
 			"value":     secretValue,
 			"wait-for":  waitFor,
+			"adopt":     adopt,
+			"kept":      kept,
 		},
 	})
 }
@@ -117,6 +119,39 @@ func configure(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("AWS_REGION", "us-east-1")
 	ts.Setenv("AWS_ACCESS_KEY_ID", ts.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"))
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", ts.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"))
+}
+
+// adopt FILE sets the variables that the program wrote there.
+func adopt(ts *testscript.TestScript, neg bool, args []string) {
+	for name, value := range variables(ts, args[0]) {
+		ts.Setenv(name, value)
+	}
+}
+
+func variables(ts *testscript.TestScript, file string) map[string]string {
+	found := map[string]string{}
+	for line := range strings.Lines(ts.ReadFile(file)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			found[name] = value
+		}
+	}
+	if found["AWS_SECRET_ACCESS_KEY"] == "" {
+		ts.Fatalf("%s has no access key", file)
+	}
+	return found
+}
+
+// kept FILE wants the secret key that was written there to be nowhere in the data directory,
+// nor in what the last command wrote to stderr.
+func kept(ts *testscript.TestScript, neg bool, args []string) {
+	secret := new(canary.Set)
+	secret.Add(variables(ts, args[0])["AWS_SECRET_ACCESS_KEY"])
+	hits, err := secret.Dir(ts.Getenv("MALOTE_DATA_DIR"))
+	ts.Check(err)
+	hits = append(hits, secret.Bytes("stderr", []byte(ts.ReadFile("stderr")))...)
+	for _, hit := range hits {
+		ts.Fatalf("an access key leaked: %s", hit)
+	}
 }
 
 // wait-for FILE waits until there is something in the file.

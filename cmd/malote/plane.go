@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ type planeFlags struct {
 	Store          string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
 	Objects        string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…, azblob://CONTAINER, gs://NAME). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
 	S3Domain       []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
-	Account        string   `help:"The account of the first start." env:"MALOTE_ACCOUNT" default:"123456789012"`
+	Account        string   `help:"The account of malote env and of malote up's engine. Default: the first one, which the first start makes with this id, or else 123456789012." env:"MALOTE_ACCOUNT" placeholder:"ID"`
 	AuditMaxSize   string   `name:"audit-max-size" help:"Size at which a file of the audit is put aside and a new one begun: 64MiB, 1GiB." env:"MALOTE_AUDIT_MAX_SIZE" default:"256MiB" placeholder:"SIZE"`
 	AuditKeep      string   `name:"audit-keep" help:"How long files of the audit that were put aside are kept: 90d, 720h. Default: for ever." env:"MALOTE_AUDIT_KEEP" placeholder:"TIME"`
 	AuditKeepFiles int      `name:"audit-keep-files" help:"How many of them are kept, at most. Default: all." env:"MALOTE_AUDIT_KEEP_FILES" placeholder:"N"`
@@ -42,6 +43,8 @@ type planeFlags struct {
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
 	functions map[string]functions.Definition
+	// existing is for commands that make no account where there is none.
+	existing bool
 	// engineCluster is that of an engine which this process has as well; "" for none.
 	engineCluster string
 }
@@ -105,15 +108,22 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		}
 		engine = &controlplane.Engine{Region: f.Region, Cluster: f.engineCluster, Name: p.engine}
 	}
+	first := defaultAccount
+	if f.existing {
+		first = ""
+	}
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: endpoint, CABundle: f.caBundle, Log: log,
 		RotationFunctions: f.functions, Rotators: builtin.Named, Engine: engine,
 		Bootstrap: directory.BootstrapConfig{
-			Account:          f.Account,
+			Account: f.Account, Default: first,
 			AdminAccessKeyID: os.Getenv("MALOTE_ADMIN_ACCESS_KEY_ID"), AdminSecretAccessKey: os.Getenv("MALOTE_ADMIN_SECRET_ACCESS_KEY"),
 			RootAccessKeyID: os.Getenv("MALOTE_ROOT_ACCESS_KEY_ID"), RootSecretAccessKey: os.Getenv("MALOTE_ROOT_SECRET_ACCESS_KEY"),
 		},
 	})
+	if unknown := (*directory.UnknownAccount)(nil); errors.As(err, &unknown) {
+		err = &hintError{err, "malote account create --account-id " + unknown.ID + " makes it"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +134,11 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 	return p, nil
 }
 
-const rootKeyFile = "root.key"
+const (
+	rootKeyFile = "root.key"
+
+	defaultAccount = "123456789012"
+)
 
 // openStore opens the file in dir, or the cluster.
 func (f planeFlags) openStore(ctx context.Context, dir string) (store.Store, error) {
@@ -164,9 +178,13 @@ func (p *plane) Close() error {
 	return all
 }
 
-// connection is what a shell on this machine needs; endpoint may differ from what others use.
-func (p *plane) connection(ctx context.Context, endpoint string) (*connection, error) {
-	key, err := p.AdminKey(ctx, p.flags.Account)
+// connection is what a shell on this machine needs to be the admin of an account, "" for the
+// one of this process; endpoint may differ from what others use.
+func (p *plane) connection(ctx context.Context, endpoint, account string) (*connection, error) {
+	key, err := p.AdminKey(ctx, cmp.Or(account, p.Account))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("there is no account %s", account)
+	}
 	if err != nil {
 		return nil, err
 	}

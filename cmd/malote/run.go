@@ -145,7 +145,7 @@ func (c *runCommand) replaceImages(definition *ecs.RegisterTaskDefinitionInput) 
 func (c *runCommand) instance(way *link, name string) aws.Config {
 	cfg := way.aws.Copy()
 	if way.plane != nil {
-		cfg.Credentials = way.plane.Instance(way.plane.flags.Account, name)
+		cfg.Credentials = way.plane.Instance(way.plane.Account, name)
 	}
 	return cfg
 }

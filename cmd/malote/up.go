@@ -84,7 +84,7 @@ func (c *upCommand) Run(ctx context.Context, p *program) error {
 			Attributes: map[string]string{functions.EngineAttribute: plane.engine},
 			AWS: aws.Config{
 				Region: c.Region, BaseEndpoint: aws.String("https://malote"),
-				Credentials: plane.Instance(c.Account, "up"),
+				Credentials: plane.Instance(plane.Account, "up"),
 				HTTPClient:  httpClient(gateway.Transport(plane.Handler)),
 			},
 			Cluster:  c.Cluster,
@@ -168,8 +168,15 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	wait, err := serveControl(ctx, plane.dir, log,
-		func(ctx context.Context) (*connection, error) { return plane.connection(ctx, local) }, plane.rotateSeal, replaceAuthority)
+	wait, err := serveControl(ctx, plane.dir, log, control{
+		connect: func(ctx context.Context, account string) (*connection, error) {
+			return plane.connection(ctx, local, account)
+		},
+		rotateSeal:    plane.rotateSeal,
+		replaceCA:     replaceAuthority,
+		createAccount: plane.createAccount,
+		accounts:      plane.accounts,
+	})
 	if err != nil {
 		return err
 	}
@@ -178,7 +185,7 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	if plane.Made != nil && plane.Made.AccessKeyID != "" {
 		// To stdout, where it is no part of a log that a service manager keeps.
 		fmt.Fprintf(p.stdout, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
-		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", f.Account)
+		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", plane.Account)
 	}
 	fmt.Fprintf(p.stderr, "malote: listening on %s\n", public)
 	if f.TLS {

@@ -1,9 +1,11 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
@@ -11,7 +13,11 @@ import (
 
 // BootstrapConfig says what the first start makes.
 type BootstrapConfig struct {
-	Account string // twelve digits
+	// Account is twelve digits. "": the first account.
+	Account string
+	// Default is the first account's id if there is none yet and Account does not say. "": none is
+	// made then, as for a command that works with what there is.
+	Default string
 
 	// Admin's first access key. Empty: one is drawn on the first start.
 	AdminAccessKeyID, AdminSecretAccessKey string
@@ -28,6 +34,16 @@ type Bootstrapped struct {
 }
 
 var accessKeyIDs = lazyregexp.New(`^\w{16,128}$`)
+
+// UnknownAccount is the error of a start for an account that there is not beside others.
+type UnknownAccount struct {
+	ID    string
+	Known []string
+}
+
+func (e *UnknownAccount) Error() string {
+	return fmt.Sprintf("there is no account %s here, but %s", e.ID, strings.Join(e.Known, ", "))
+}
 
 func (c BootstrapConfig) check() error {
 	if !isAccount(c.Account) {
@@ -55,11 +71,21 @@ func (c BootstrapConfig) check() error {
 	return nil
 }
 
-// Bootstrap makes an account on its first start: its root user, and a user admin with
-// AdministratorAccess unless root is given a key. Later starts change nothing but to add
-// a key of root's that is given and missing, so that a lock-out can be mended: whoever
-// sets the server's environment owns it anyway.
+// Bootstrap makes the first account on the first start: its root user, and a user admin with
+// AdministratorAccess unless root is given a key. Later starts, for this account or another
+// that there is, change nothing but to add a key of root's that is given and missing, so that
+// a lock-out can be mended: whoever sets the server's environment owns it anyway. A start for
+// an account that there is not is an *UnknownAccount: CreateAccount makes others.
 func (d *Directory) Bootstrap(ctx context.Context, c BootstrapConfig) (*Bootstrapped, error) {
+	if c.Account == "" {
+		first, err := d.FirstAccount(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c.Account = cmp.Or(first, c.Default); c.Account == "" {
+			return new(Bootstrapped), nil
+		}
+	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -72,7 +98,20 @@ func (d *Directory) Bootstrap(ctx context.Context, c BootstrapConfig) (*Bootstra
 			return err
 		}
 		if first {
+			unknown := &UnknownAccount{ID: c.Account}
+			for other, err := range tx.Accounts("") {
+				if err != nil {
+					return err
+				}
+				unknown.Known = append(unknown.Known, other.ID)
+			}
+			if len(unknown.Known) > 0 {
+				return unknown
+			}
 			account = &Account{ID: c.Account, Created: d.now().UTC()}
+		}
+		if err := d.organize(tx, c.Account); err != nil {
+			return err
 		}
 		if c.RootAccessKeyID != "" {
 			if err := d.bootstrapRoot(tx, account, c); err != nil {
@@ -94,6 +133,9 @@ func (d *Directory) Bootstrap(ctx context.Context, c BootstrapConfig) (*Bootstra
 	if err := d.View(ctx, func(tx *Tx) error {
 		account, err := tx.Account(c.Account)
 		if err != nil {
+			return notFoundAs(err, nil)
+		}
+		if _, err := tx.Organization(); err != nil {
 			return notFoundAs(err, nil)
 		}
 		if c.RootAccessKeyID == "" {

@@ -13,6 +13,8 @@
 //
 // Its records, all JSON:
 //
+//	iam/organization                   Organization
+//	iam/organization/request/ID        AccountRequest
 //	iam/A/account                      Account
 //	iam/A/user/N, role/N, group/N      User, Role, Group; N is the name in lower case
 //	iam/A/policy/N                     Policy, a customer managed policy with its versions

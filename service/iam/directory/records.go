@@ -21,6 +21,8 @@ const (
 type Account struct {
 	ID         string
 	Created    time.Time
+	Name       string   `json:",omitempty"`
+	Email      string   `json:",omitempty"`
 	AccessKeys []string `json:",omitempty"` // the root user's
 	Alias      string   `json:",omitempty"` // no other account has the same
 

@@ -30,6 +30,9 @@ type tables struct {
 	oidc     *store.Table[OIDCProvider]
 	used     *store.Table[Used]
 	tokenKey *store.Table[tokenKey]
+
+	organization *store.Table[Organization]
+	requests     *store.Table[AccountRequest]
 }
 
 func newTables() tables {
@@ -46,6 +49,9 @@ func newTables() tables {
 		oidc:     store.NewTable[OIDCProvider]("OpenID Connect provider"),
 		used:     store.NewTable[Used]("time of last use"),
 		tokenKey: store.NewTable[tokenKey]("session token key"),
+
+		organization: store.NewTable[Organization]("organization"),
+		requests:     store.NewTable[AccountRequest]("request for an account"),
 	}
 }
 
