@@ -556,7 +556,11 @@ func TestRunTaskRefusals(t *testing.T) {
 	define(t, client, "web", `'secrets':[{'name':'S','valueFrom':'p'}],'memoryReservation':64`, `'executionRoleArn':'`+execution+`'`)
 	define(t, client, "vpc", "", `'networkMode':'awsvpc','requiresCompatibilities':['FARGATE','EC2'],'cpu':'256','memory':'512'`)
 	define(t, client, "old", "", "")
-	define(t, client, "foreign", "", `'taskRoleArn':'arn:aws:iam::111122223333:role/r'`)
+	_, err := client.RegisterTaskDefinition(ctx, &ecs.RegisterTaskDefinitionInput{
+		Family: aws.String("foreign"), TaskRoleArn: aws.String("arn:aws:iam::111122223333:role/r"),
+		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("app"), Memory: aws.Int32(64)}},
+	})
+	wantError(t, err, "AccessDeniedException", "Cross-account pass role is not allowed.")
 	if _, err := client.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("old:1")}); err != nil {
 		t.Fatal(err)
 	}
@@ -595,7 +599,7 @@ func TestRunTaskRefusals(t *testing.T) {
 		{"reserved tag", "web", ecs.RunTaskInput{Tags: []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}}, "InvalidParameterException: Tag keys beginning with 'aws:' are reserved"},
 		{"storage of EC2", "web", ecs.RunTaskInput{Overrides: &types.TaskOverride{EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 30}}}, "InvalidParameterException: Ephemeral storage is only supported for task definitions that require the compatibility FARGATE."},
 		{"little storage", "vpc", ecs.RunTaskInput{NetworkConfiguration: network, Overrides: &types.TaskOverride{EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 20}}}, "InvalidParameterException: Ephemeral storage size must be between 21 GiB and 200 GiB."},
-		{"foreign role", "foreign", ecs.RunTaskInput{}, "ClientException: Role is not valid"},
+		{"foreign role", "web", ecs.RunTaskInput{Overrides: &types.TaskOverride{TaskRoleArn: aws.String("arn:aws:iam::210987654321:role/app")}}, "AccessDeniedException: Cross-account pass role is not allowed."},
 	} {
 		in := tt.in
 		in.TaskDefinition = &tt.definition

@@ -146,7 +146,7 @@ func TestVolumeConfigurationsThatAreRefused(t *testing.T) {
 	}
 	foreign := taskVolume("arn:aws:iam::111122223333:role/makers", nil)
 	_, err := client.RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: aws.String("web"), VolumeConfigurations: foreign})
-	wantError(t, err, "ClientException", "Role is not valid")
+	wantError(t, err, "AccessDeniedException", "Cross-account pass role is not allowed.")
 
 	// To pass a role to tasks is not to pass it to ECS.
 	bob := ecs.NewFromConfig(sys.User(t, "bob", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ecs:*","Resource":"*"},

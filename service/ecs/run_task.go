@@ -376,8 +376,7 @@ func (s *Service) prepare(ctx context.Context, action string, r *request) (*laun
 	return l, err
 }
 
-// prepareRoles asks for iam:PassRole on the roles that the tasks will have. A role of
-// another account cannot be passed by anyone.
+// prepareRoles asks for iam:PassRole on the roles that the tasks will have.
 func (s *Service) prepareRoles(ctx context.Context, l *launch) error {
 	execution, application := l.roles()
 	for _, role := range []string{execution, application} {
@@ -389,6 +388,14 @@ func (s *Service) prepareRoles(ctx context.Context, l *launch) error {
 		}
 	}
 	return nil
+}
+
+// roleOwner is the account that a role's ARN names, and this one for what is no such ARN.
+func (sc scope) roleOwner(role string) string {
+	if p := strings.SplitN(role, ":", 6); len(p) == 6 && p[2] == "iam" && strings.HasPrefix(p[5], "role/") && p[4] != "" {
+		return p[4]
+	}
+	return sc.account
 }
 
 // ownRole tells whether a name or an ARN is that of a role of the account.

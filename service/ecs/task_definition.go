@@ -14,6 +14,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/service/ecs/taskdef"
 	"github.com/malote/malote/store"
 )
@@ -176,16 +177,22 @@ func registerConditions(in *ecs.RegisterTaskDefinitionInput) map[string][]string
 }
 
 // passRole asks whether the caller may hand role, an ARN, a name or nothing, to tasks.
-// A role of another account, which only a definition that is never run may name, is
-// asked about as if it were the caller's: prepareRoles refuses to run it.
+// A role of another account cannot be passed by anyone. Whoever may pass its like is told
+// so, as on AWS.
 func (s *Service) passRole(ctx context.Context, role, to string) error {
 	if role == "" {
 		return nil
 	}
-	return s.authz.Authorize(ctx, &authz.Access{
-		Action: "iam:PassRole", Resource: scopeOf(ctx).roleARN(role), Account: scopeOf(ctx).account,
+	sc := scopeOf(ctx)
+	err := s.authz.Authorize(ctx, &authz.Access{
+		Action: "iam:PassRole", Resource: sc.roleARN(role), Account: sc.roleOwner(role),
 		Conditions: map[string][]string{"iam:PassedToService": {to}},
 	})
+	var denied *authz.Denied
+	if errors.As(err, &denied) && denied.Decision.CrossAccount && denied.Decision.Layer == policy.LayerResource {
+		return accessDenied("Cross-account pass role is not allowed.")
+	}
+	return err
 }
 
 // DescribeTaskDefinition answers one revision, an INACTIVE one too when it is named.
