@@ -121,7 +121,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		Store: ring, Authz: authorizer, Keys: sealing, Principals: people, Functions: rotators, Tasks: holders, Audit: c.Audit, Now: c.Now, Log: c.Log,
 	})
 	parameters := ssm.New(ssm.Config{Store: ring, Authz: authorizer, Keys: sealing, Secrets: secrets, Principals: people, Audit: c.Audit, Now: c.Now, Log: c.Log})
-	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Keys: keys, Versions: versions{secrets, parameters}, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
+	tasks := ecs.New(ecs.Config{Store: ring, Authz: authorizer, Roles: tokens, Keys: keys, Versions: versions{secrets, parameters, people, c.Now}, Endpoint: c.Endpoint, Now: c.Now, Log: c.Log})
 	holders.tasks = tasks
 
 	services := []gateway.Service{

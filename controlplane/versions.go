@@ -2,9 +2,13 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
+	"github.com/malote/malote/caller"
 	"github.com/malote/malote/service/ecs"
+	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
 )
@@ -13,6 +17,8 @@ import (
 type versions struct {
 	secrets    *secretsmanager.Service
 	parameters *ssm.Service
+	people     *directory.Directory
+	now        func() time.Time
 }
 
 // Changes joins those of both.
@@ -43,6 +49,26 @@ func (v versions) Current(ctx context.Context, arn, selector string) (string, er
 		return ssm.Current(ctx, v.parameters, arn, selector)
 	}
 	return secretsmanager.Current(ctx, v.secrets, arn, selector)
+}
+
+// MayRead asks as the session that ECS has of the role.
+func (v versions) MayRead(ctx context.Context, role, session, arn, selector string) (bool, error) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" {
+		return false, nil
+	}
+	p, err := v.people.RoleSession(ctx, role, session)
+	if errors.Is(err, directory.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	ctx = caller.With(ctx, &caller.Request{Principal: p, Region: parts[3], Service: parts[2], Time: v.now(), Secure: true})
+	if parts[2] == "ssm" {
+		return ssm.MayRead(ctx, v.parameters, arn)
+	}
+	return secretsmanager.MayRead(ctx, v.secrets, arn, selector)
 }
 
 // holders answers Secrets Manager which tasks hold a secret.

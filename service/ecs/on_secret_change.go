@@ -116,7 +116,7 @@ type following struct {
 	sc      scope
 	v       *service
 	held    []acs.Held // of a task of its PRIMARY deployment
-	tasks   [][]acs.Held
+	tasks   []*task    // that hold something
 	stale   []acs.Held // with the versions that they hold
 	current []acs.Held // with the current versions
 	count   int        // tasks that hold something stale
@@ -226,7 +226,7 @@ func (s *Service) holdingsOf(tx store.Tx, f *following) error {
 			return err
 		}
 		if t != nil && len(t.Held) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
-			f.tasks = append(f.tasks, t.Held)
+			f.tasks = append(f.tasks, t)
 		}
 	}
 	return nil
@@ -234,10 +234,10 @@ func (s *Service) holdingsOf(tx store.Tx, f *following) error {
 
 // compare finds what is stale. A secret that is gone is not: a new task could not have it.
 func (f *following) compare(ctx context.Context, known *currentVersions) error {
-	for _, task := range f.tasks {
+	for _, t := range f.tasks {
 		stale := false
-		for _, h := range task {
-			current, err := known.of(ctx, h)
+		for _, h := range t.Held {
+			current, err := known.of(ctx, t, h)
 			if err != nil {
 				return err
 			}
@@ -253,7 +253,7 @@ func (f *following) compare(ctx context.Context, known *currentVersions) error {
 		}
 		if stale {
 			f.count++
-			f.held = task
+			f.held = t.Held
 		}
 	}
 	return nil

@@ -82,7 +82,7 @@ func (s *Service) holdings(ctx context.Context, clusterRef, serviceName string) 
 	for _, t := range tasks {
 		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group), Secrets: make([]acs.Holding, 0, len(t.Held))}
 		for _, held := range t.Held {
-			current, err := known.of(ctx, held)
+			current, err := known.of(ctx, t, held)
 			if err != nil {
 				return nil, err
 			}
@@ -102,10 +102,15 @@ type currentVersions struct {
 	known map[[2]string]string // by ARN and selector
 }
 
-// of is the version that a container would be given today; "" when there is none.
-func (c *currentVersions) of(ctx context.Context, h acs.Held) (string, error) {
+// of is the version that a container of t would be given today; "" when there is none. Of what
+// is another account's and not open to the task, nothing is said but what it holds: engines
+// tell what tasks hold, and one might tell of a secret to learn its versions.
+func (c *currentVersions) of(ctx context.Context, t *task, h acs.Held) (string, error) {
 	if h.Fixed || c.s.current == nil {
 		return h.Version, nil
+	}
+	if open, err := c.s.openTo(ctx, t, h); err != nil || !open {
+		return h.Version, err
 	}
 	key := [2]string{h.ARN, h.Selector}
 	if version, ok := c.known[key]; ok {
@@ -122,12 +127,26 @@ func (c *currentVersions) of(ctx context.Context, h acs.Held) (string, error) {
 	return version, nil
 }
 
+// openTo tells whether a task may have been given what it is said to hold: a secret of its own
+// account, or one that its execution role may read.
+func (s *Service) openTo(ctx context.Context, t *task, h acs.Held) (bool, error) {
+	own, secret := strings.Split(*t.Task.TaskArn, ":"), strings.SplitN(h.ARN, ":", 6)
+	switch {
+	case len(secret) == 6 && secret[4] == own[4]:
+		return true, nil
+	case s.current == nil || t.ExecutionRole == "":
+		return false, nil
+	}
+	return s.current.MayRead(ctx, t.ExecutionRole, t.ID, h.ARN, h.Selector)
+}
+
 // Holders tells which tasks that have not stopped, of any account and region, were given a
-// version of one of the secrets or parameters.
+// version of one of the secrets or parameters. Those of other accounts count while they may
+// read it, so that a stranger who claims to hold a secret does not keep it from rotating.
 func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings, error) {
-	var out []acs.TaskHoldings
+	var tasks []*task
 	err := s.store.View(ctx, func(tx store.Tx) error {
-		out = nil
+		tasks = nil
 		scopes, err := allScopes(tx)
 		if err != nil {
 			return err
@@ -138,23 +157,34 @@ func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings
 					return err
 				}
 				t := row.Value
-				if *t.Task.LastStatus == "STOPPED" {
-					continue
-				}
-				h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group)}
-				for _, held := range t.Held {
-					if slices.Contains(arns, held.ARN) {
-						h.Secrets = append(h.Secrets, acs.Holding{Held: held})
-					}
-				}
-				if len(h.Secrets) > 0 {
-					out = append(out, h)
+				if *t.Task.LastStatus != "STOPPED" && slices.ContainsFunc(t.Held, func(h acs.Held) bool { return slices.Contains(arns, h.ARN) }) {
+					tasks = append(tasks, t)
 				}
 			}
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	var out []acs.TaskHoldings
+	for _, t := range tasks {
+		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group)}
+		for _, held := range t.Held {
+			if !slices.Contains(arns, held.ARN) {
+				continue
+			}
+			if open, err := s.openTo(ctx, t, held); err != nil {
+				return nil, err
+			} else if open {
+				h.Secrets = append(h.Secrets, acs.Holding{Held: held})
+			}
+		}
+		if len(h.Secrets) > 0 {
+			out = append(out, h)
+		}
+	}
+	return out, nil
 }
 
 // Count is of the running tasks of a group that were given secrets or parameters.
@@ -200,7 +230,7 @@ func Counts(ctx context.Context, s *Service) ([]Count, error) {
 		}
 		counts[group].Holding++
 		for _, held := range t.Held {
-			current, err := known.of(ctx, held)
+			current, err := known.of(ctx, t, held)
 			if err != nil {
 				return nil, err
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -166,4 +167,94 @@ func TestStale(t *testing.T) {
 	if got, _ := e.holdings(""); len(got.Tasks) != 0 {
 		t.Errorf("of a stopped task: %+v", got)
 	}
+}
+
+// An engine says what its tasks hold. What it says of another account's secret tells it that
+// secret's versions only while the task may read it.
+func TestStaleAcrossAccounts(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	sys := malotetest.New(t)
+	const other = "210987654321"
+	theirs := sys.Other(t, other)
+	ours, client, people := secretsmanager.NewFromConfig(sys.Config()), ecs.NewFromConfig(theirs), iam.NewFromConfig(theirs)
+	parameters := ssm.NewFromConfig(sys.Config())
+	secret, err := ours.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "arn:aws:ssm:us-east-1:123456789012:parameter/key"
+	put := func() {
+		t.Helper()
+		if _, err := ours.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: secret.ARN, SecretString: aws.String(sys.Canary())}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parameters.PutParameter(ctx, &ssm.PutParameterInput{
+			Name: aws.String("key"), Value: aws.String("v"), Type: ssmtypes.ParameterTypeString, Tier: ssmtypes.ParameterTierAdvanced, Overwrite: aws.Bool(true),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	execution, err := people.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("execution"), AssumeRolePolicyDocument: &trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mayRead := malotetest.Allow("*", "secretsmanager:GetSecretValue", "ssm:GetParameters")
+	if _, err := people.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("execution"), PolicyName: aws.String("read"), PolicyDocument: &mayRead}); err != nil {
+		t.Fatal(err)
+	}
+	define(t, client, "web", "", `'executionRoleArn':'`+*execution.Role.Arn+`'`)
+	e := register(t, sys, theirs)
+	task := *run(t, client, &ecs.RunTaskInput{TaskDefinition: aws.String("web")}).TaskArn
+	e.nextTask()
+	e.status(task, "RUNNING", nil, "")
+	e.hold(task, acs.Held{Container: "app", Name: "DB", ARN: *secret.ARN, Selector: "AWSCURRENT", Version: "guess"}, acs.Held{Container: "app", Name: "KEY", ARN: key, Version: "guess"})
+	check := func(when, db, parameter string) {
+		t.Helper()
+		got, refusal := e.holdings("")
+		if refusal != "" || len(got.Tasks) != 1 || len(got.Tasks[0].Secrets) != 2 {
+			t.Fatalf("%s: %+v %s", when, got, refusal)
+		}
+		for i, want := range []string{db, parameter} {
+			if s := got.Tasks[0].Secrets[i]; s.Current != want || s.Stale != (want != "guess") {
+				t.Errorf("%s: the current version of %s is said to be %q (stale: %v), want %q", when, s.ARN, s.Current, s.Stale, want)
+			}
+		}
+	}
+	check("nothing is shared", "guess", "guess")
+	metric(t, sys, `malote_tasks_stale{account="210987654321",cluster="default",group="family:web",region="us-east-1"} 0`)
+
+	share := func(action, resource string) *string {
+		return aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + *execution.Role.Arn + `"},"Action":` + action + `,"Resource":"` + resource + `"}]}`)
+	}
+	if _, err := ours.PutResourcePolicy(ctx, &secretsmanager.PutResourcePolicyInput{SecretId: secret.ARN, ResourcePolicy: share(`"secretsmanager:GetSecretValue"`, "*")}); err != nil {
+		t.Fatal(err)
+	}
+	shared, err := parameters.PutResourcePolicy(ctx, &ssm.PutResourcePolicyInput{ResourceArn: aws.String(key), Policy: share(`["ssm:GetParameter","ssm:GetParameters"]`, key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, err := ours.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: secret.ARN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := ""
+	for id, stages := range current.VersionIdsToStages {
+		if slices.Contains(stages, "AWSCURRENT") {
+			version = id
+		}
+	}
+	check("both are shared", version, "1")
+	metric(t, sys, `malote_tasks_stale{account="210987654321",cluster="default",group="family:web",region="us-east-1"} 1`)
+
+	if _, err := ours.DeleteResourcePolicy(ctx, &secretsmanager.DeleteResourcePolicyInput{SecretId: secret.ARN}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parameters.DeleteResourcePolicy(ctx, &ssm.DeleteResourcePolicyInput{ResourceArn: aws.String(key), PolicyId: shared.PolicyId, PolicyHash: shared.PolicyHash}); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing is shared any more", "guess", "guess")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/malote/malote/caller"
 	"github.com/malote/malote/store"
 )
 
@@ -31,4 +32,20 @@ func Current(ctx context.Context, s *Service, arn, stage string) (string, error)
 		return "", nil
 	}
 	return v.ID, nil
+}
+
+// MayRead reports whether the caller of ctx might read the version of a secret that a staging
+// label is on, and leaves no record of it.
+func MayRead(ctx context.Context, s *Service, arn, stage string) (bool, error) {
+	request := caller.From(ctx)
+	x, err := s.find(ctx, parseSecretID(arn, request.Region, request.Principal.Account), request.Region, nil)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return s.stillMay(ctx, access{
+		action: "secretsmanager:GetSecretValue", secretID: arn, conditions: map[string][]string{"secretsmanager:VersionStage": {stage}},
+	}, x)
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/malote/malote/authz"
+	"github.com/malote/malote/policy"
 	"github.com/malote/malote/store"
 )
 
@@ -38,4 +40,28 @@ func Current(ctx context.Context, s *Service, parameterARN, label string) (strin
 		return "", err
 	}
 	return strconv.FormatInt(found.version.Number, 10), nil
+}
+
+// MayRead reports whether the caller of ctx might read a parameter, and leaves no record of it.
+func MayRead(ctx context.Context, s *Service, parameterARN string) (bool, error) {
+	r := parseRef(ctx, parameterARN)
+	var found *selected
+	err := store.Look(ctx, s.store, func(tx store.Tx) (err error) {
+		found, err = s.read(tx, &r)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || isNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	source, err := found.policy()
+	if err != nil {
+		return false, err
+	}
+	decision, err := s.authz.Decide(ctx, &authz.Access{
+		Action: "ssm:GetParameters", Resource: r.arn(), Account: r.account, Tags: found.Tags, Policy: source, Kind: policy.Resource,
+	})
+	return decision.Allowed, err
 }

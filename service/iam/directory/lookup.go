@@ -336,6 +336,23 @@ func (d *Directory) Principal(ctx context.Context, arn string) (p *caller.Princi
 	return p, nil
 }
 
+// RoleSession is the principal that a session of the role with that ARN would be, without
+// session policies. When there is no such role it is ErrNotFound.
+func (d *Directory) RoleSession(ctx context.Context, arn, name string) (p *caller.Principal, err error) {
+	err = d.View(ctx, func(tx *Tx) error {
+		r, err := tx.RoleByARN(arn)
+		if err != nil {
+			return err
+		}
+		p, err = tx.sessionPrincipal(&Session{Type: caller.AssumedRole, ID: r.ID, Name: name})
+		return err
+	})
+	if err != nil {
+		return nil, notFoundAs(err, ErrNotFound)
+	}
+	return p, nil
+}
+
 // gather fills set, which the store may ask for again after a conflict.
 func (d *Directory) gather(tx *Tx, id string, set *policy.Set) error {
 	*set = policy.Set{}
