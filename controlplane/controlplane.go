@@ -29,6 +29,7 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/kms"
 	"github.com/malote/malote/service/logs"
+	"github.com/malote/malote/service/organizations"
 	"github.com/malote/malote/service/s3"
 	"github.com/malote/malote/service/secretsmanager"
 	"github.com/malote/malote/service/ssm"
@@ -132,6 +133,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		{Name: "sts", Impl: tokens, Anonymous: []string{"AssumeRoleWithWebIdentity"}},
 		{Name: "ecs", Impl: tasks},
 		{Name: "logs", Impl: output, MaxBody: logs.MaxBody},
+		{Name: "organizations", Impl: organizations.New(organizations.Config{Directory: people, Authz: authorizer, Now: c.Now})},
 	}
 	upkeeps := map[string]func(context.Context) error{
 		"kms":            func(ctx context.Context) error { return kms.Maintain(ctx, keys) },

@@ -20,6 +20,7 @@ var titles = map[string]string{
 	"secretsmanager": "AWS Secrets Manager", "ssm": "AWS Systems Manager: Parameter Store", "kms": "AWS Key Management Service",
 	"iam": "AWS Identity and Access Management", "sts": "AWS Security Token Service", "ecs": "Amazon Elastic Container Service",
 	"logs": "Amazon CloudWatch Logs", "cloudtrail": "AWS CloudTrail", "s3": "Amazon Simple Storage Service",
+	"organizations": "AWS Organizations",
 }
 
 // TestCoverage compares docs/coverage.md with the method sets of the services.

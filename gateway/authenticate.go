@@ -134,5 +134,5 @@ func (g *gateway) validRegion(service, region string) bool {
 	if g.cfg.Regions == nil || slices.Contains(g.cfg.Regions, region) {
 		return true
 	}
-	return region == "us-east-1" && (service == "iam" || service == "sts")
+	return region == "us-east-1" && (service == "iam" || service == "sts" || service == "organizations")
 }

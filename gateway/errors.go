@@ -45,6 +45,7 @@ var internalErrors = map[string]string{
 	"cloudtrail":     "InternalFailure",
 	"iam":            "ServiceFailure",
 	"sts":            "InternalFailure",
+	"organizations":  "ServiceException",
 	"s3":             "InternalError",
 }
 

@@ -390,6 +390,7 @@ var candidates = []string{
 	"name", "us-west-2", "arn:aws:iam::123456789012:role/name", "alias/name", "/name/", "AKIAIOSFODNN7EXAMPLE", "v1",
 	"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "1234abcd-12ab-34cd-56ef-1234567890ab", "/name",
 	"0123456789abcdef0123456789abcdef01234567",
+	"name@example.com", "123456789012", "car-00000000",
 	`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`,
 }
 

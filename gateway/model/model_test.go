@@ -27,6 +27,7 @@ func TestTables(t *testing.T) {
 		"ecs": "json 2014-11-13 AmazonEC2ContainerServiceV20141113 77", "iam": "query 2010-05-08  176", "kms": "json 2014-11-01 TrentService 54",
 		"cloudtrail": "json 2013-11-01 com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101 60", "logs": "json 2014-03-28 Logs_20140328 20", "s3": "rest-xml 2006-03-01  111", "secretsmanager": "json 2017-10-17 secretsmanager 23",
 		"ssm": "json 2014-11-06 AmazonSSM 16", "sts": "query 2011-06-15  11",
+		"organizations": "json 2016-11-28 AWSOrganizationsV20161128 63",
 	} {
 		s, ok := model.For(name)
 		if !ok {
@@ -42,7 +43,7 @@ func TestTables(t *testing.T) {
 			}
 		}
 	}
-	if got := len(model.Names()); got != 9 {
+	if got := len(model.Names()); got != 10 {
 		t.Errorf("%d tables", got)
 	}
 	if _, ok := model.For("../model"); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -41,7 +42,8 @@ func Operations(protocol model.Protocol) []Operation {
 	for name, client := range map[string]func(aws.Config) reflect.Value{
 		"cloudtrail": client(cloudtrail.NewFromConfig), "ecs": client(ecs.NewFromConfig), "iam": client(iam.NewFromConfig), "kms": client(kms.NewFromConfig),
 		"logs": client(cloudwatchlogs.NewFromConfig), "secretsmanager": client(secretsmanager.NewFromConfig),
-		"ssm": client(ssm.NewFromConfig), "sts": client(sts.NewFromConfig),
+		"organizations": client(organizations.NewFromConfig),
+		"ssm":           client(ssm.NewFromConfig), "sts": client(sts.NewFromConfig),
 	} {
 		m, ok := model.For(name)
 		if !ok {
