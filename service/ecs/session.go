@@ -373,7 +373,7 @@ func (s *Service) serveSession(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	_, id, _ := strings.Cut(r.URL.Path, "/acs/sessions/")
 	x := s.sessions.get(id)
-	if x == nil {
+	if x == nil || x.sc != scopeOf(ctx) { // what is asked about below is the caller's account's
 		return invalidParameter("There is no session %s.", id)
 	}
 	if r.Method == http.MethodPost {
