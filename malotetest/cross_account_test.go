@@ -407,6 +407,14 @@ func TestBucketAcrossAccounts(t *testing.T) {
 	_, err = bob.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: bucket, Policy: lets(principal(n.guest), `"s3:*"`, "arn:aws:s3:::shared-bucket", "")})
 	refused("its policy", err)
 
+	policy(lets(principal("310987654321"), `"s3:GetObject"`, "arn:aws:s3:::shared-bucket/*", ""))
+	if got, err := get(root, "ours"); err != nil || got != value {
+		t.Errorf("shared with an account, and its root user: %v", err)
+	}
+	_, err = get(bob, "ours")
+	refused("shared with another account", err)
+	policy(lets(principal(n.guest), `["s3:GetObject","s3:PutObject"]`, "arn:aws:s3:::shared-bucket/*", ""))
+
 	// BucketOwnerEnforced: what the guest writes is the owner's.
 	theirs := n.Canary()
 	if err := put(bob, "theirs", theirs, nil); err != nil {
