@@ -50,6 +50,9 @@ func (f *accountFlags) offline(ctx context.Context, dir string, do func(*plane) 
 	}
 	defer func() { err = errors.Join(err, plane.Close()) }()
 	answer, err := do(plane)
+	if errors.Is(err, directory.ErrNoAccount) {
+		return nil, &hintError{err, "malote up makes the first one"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +83,10 @@ type createdAccount struct {
 	AccessKeyID     string
 	SecretAccessKey string
 }
+
+// String keeps the key out of what is formatted.
+func (a createdAccount) String() string   { return "account " + a.ID }
+func (a createdAccount) GoString() string { return a.String() }
 
 func (c *accountCreateCommand) Run(ctx context.Context, p *program) error {
 	query := url.Values{"id": {c.AccountID}, "name": {c.Name}, "email": {c.Email}, "root": {strconv.FormatBool(c.Root)}}
