@@ -324,6 +324,10 @@ func TestEveryDoorIsClosedToStrangers(t *testing.T) {
 	before := records(t, st)
 	refused := 0
 	for who, stranger := range strangers {
+		keys, err := stranger.Credentials.Retrieve(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, service := range coverage {
 			described, _ := model.For(service.Service)
 			for _, op := range service.Operations {
@@ -331,8 +335,8 @@ func TestEveryDoorIsClosedToStrangers(t *testing.T) {
 					continue
 				}
 				operation, _ := described.Operation(op.Name)
-				status, answer := callWith(t, stranger, described, operation, have.on(t, described, operation))
-				code, text := refusal(status, answer)
+				status, answer := callWith(t, sys, &keys, described, operation, have.on(t, described, operation))
+				code, text := refusedWith(status, answer)
 				action, want := service.Service+":"+op.Name, wanted(described, operation)
 				switch {
 				case want == "any":
@@ -385,8 +389,8 @@ var (
 	xmlText = regexp.MustCompile(`(?s)<Message>(.*?)</Message>`)
 )
 
-// refusal is the code and the text of an error, "" for an answer that is none.
-func refusal(status int, answer string) (code, text string) {
+// refusedWith is the code and the text of an error, "" for an answer that is none.
+func refusedWith(status int, answer string) (code, text string) {
 	if status < 400 {
 		return "", ""
 	}

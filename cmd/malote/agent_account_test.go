@@ -49,7 +49,7 @@ func TestAgentOfAnotherAccount(t *testing.T) {
 	if n, err := fmt.Sscanf(h.malote("account", "create", "--account-id", other), "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", &id, &secretKey); n != 2 {
 		t.Fatal(err)
 	}
-	admin := staticConfig(&connection{h.endpoint, "us-east-1", id, secretKey})
+	admin := staticConfig(&connection{Endpoint: h.endpoint, Region: "us-east-1", AccessKeyID: id, SecretAccessKey: secretKey})
 	people, tasks := iam.NewFromConfig(admin), ecs.NewFromConfig(admin)
 	h.addHost(people)
 	role := h.taskRole(people, malotetest.Allow("*", "secretsmanager:GetSecretValue", "kms:Decrypt"))

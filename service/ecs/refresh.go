@@ -122,7 +122,7 @@ func (f *following) outstanding() (n int) {
 // look finds what of a task's is stale, and which of its containers would have it renewed.
 func (c *candidate) look(ctx context.Context, known *currentVersions, f *following) error {
 	for _, h := range c.t.Held {
-		current, err := known.of(ctx, h)
+		current, err := known.of(ctx, c.t, h)
 		if err != nil {
 			return err
 		}
