@@ -415,7 +415,7 @@ func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resou
 	if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
 		return
 	}
-	because := because(result, action)
+	because := v.because(ctx, role, result, action)
 	if resourcePolicy != "" && result.EvalDecision == types.PolicyEvaluationDecisionTypeImplicitDeny {
 		// Whether the role's own policies would allow it tells whose fault it is.
 		if alone, err := ask(""); err == nil && alone.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
@@ -432,7 +432,7 @@ func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resou
 // because is the clause with which AWS ends a denial, and the statement that denies.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-func because(result *types.EvaluationResult, action string) string {
+func (v *verifier) because(ctx context.Context, role string, result *types.EvaluationResult, action string) string {
 	layer, article := "identity-based policy", "an"
 	if b := result.PermissionsBoundaryDecisionDetail; b != nil && !b.AllowedByPermissionsBoundary {
 		layer, article = "permissions boundary", "a"
@@ -445,9 +445,8 @@ func because(result *types.EvaluationResult, action string) string {
 		if s.SourcePolicyType == types.PolicySourceTypeResource {
 			layer, article = "resource-based policy", "a"
 		}
-		id := aws.ToString(s.SourcePolicyId)
 		if s.SourcePolicyType != types.PolicySourceTypeResource {
-			clause = ": " + id
+			clause = ": " + v.policyNamed(ctx, role, aws.ToString(s.SourcePolicyId))
 		}
 		if s.StartPosition != nil {
 			clause += fmt.Sprintf(" (the statement in line %d)", s.StartPosition.Line)
@@ -455,6 +454,33 @@ func because(result *types.EvaluationResult, action string) string {
 		break
 	}
 	return "with an explicit deny in " + article + " " + layer + clause
+}
+
+// policyNamed is what a denial calls a policy of a role's, by the name that a simulation gives: the
+// ARN of a managed one, the name of an inline one.
+func (v *verifier) policyNamed(ctx context.Context, role, name string) string {
+	client, roleName := iam.NewFromConfig(v.cfg), aws.String(roleName(role))
+	if _, err := client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: roleName, PolicyName: &name}); err == nil {
+		return name
+	}
+	pages := iam.NewListAttachedRolePoliciesPaginator(client, &iam.ListAttachedRolePoliciesInput{RoleName: roleName})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			break
+		}
+		for _, attached := range page.AttachedPolicies {
+			if aws.ToString(attached.PolicyName) == name {
+				return aws.ToString(attached.PolicyArn)
+			}
+		}
+	}
+	if out, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: roleName}); err == nil && out.Role.PermissionsBoundary != nil {
+		if arn := aws.ToString(out.Role.PermissionsBoundary.PermissionsBoundaryArn); strings.HasSuffix(arn, "/"+name) {
+			return arn
+		}
+	}
+	return name
 }
 
 // sessionARN is what a task is called that has the role.
