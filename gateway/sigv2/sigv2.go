@@ -22,6 +22,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Authorization is what a URL says about who signed it, unverified.
@@ -71,8 +73,8 @@ func Parse(r *http.Request, query url.Values) (*Authorization, *Error) {
 		if !hoisted(name) || r.Header[http.CanonicalHeaderKey(name)] != nil {
 			continue
 		}
-		if strings.ContainsFunc(values[0], func(c rune) bool { return c < ' ' || c == 0x7f }) {
-			return nil, &Error{fmt.Sprintf("The parameter %s cannot be a header", name)} // nor end a line of what is signed
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(values[0]) {
+			return nil, &Error{fmt.Sprintf("The parameter %s cannot be a header", name)} // nor pass for other lines of what is signed
 		}
 		r.Header[http.CanonicalHeaderKey(name)] = []string{values[0]}
 	}

@@ -99,6 +99,8 @@ func TestParseRefuses(t *testing.T) {
 		"two headers in it":  {good + "&x-amz-meta-a=1&x-amz-meta-a=2", nil, "x-amz-meta-a is there more than once"},
 		"two headers":        {good, http.Header{"X-Amz-Meta-A": {"1", "2"}}, "x-amz-meta-a is there more than once"},
 		"a line more":        {good + "&x-amz-meta-a=1%0Ax-amz-meta-b:2", nil, "x-amz-meta-a cannot be a header"},
+		"two in one":         {good + "&x-amz-meta-a%3Ab=c", nil, "x-amz-meta-a:b cannot be a header"},
+		"a line in a name":   {good + "&x-amz-acl%3Aprivate%0Ax-amz-tagging=t", nil, "cannot be a header"},
 		"one within another": {good + "&response-content-type=a%26versionId%3Dv", nil, "response-content-type cannot have another within it"},
 	} {
 		t.Run(name, func(t *testing.T) {
