@@ -202,7 +202,7 @@ type forwardedKey struct{}
 
 // tlsVersion is that of a client which came without a proxy.
 func tlsVersion(r *http.Request) string {
-	if r.TLS == nil || r.Context().Value(forwardedKey{}) != nil {
+	if r.TLS == nil || r.TLS.Version == 0 || r.Context().Value(forwardedKey{}) != nil { // 0: it did not leave the process
 		return ""
 	}
 	return strings.TrimPrefix(tls.VersionName(r.TLS.Version), "TLS ")

@@ -74,7 +74,9 @@ func (e *exchange) serve() {
 	a, authErr := sigv4.Parse(e.r)
 	unroutable := e.route(body)
 	if e.service == nil && authErr == nil && e.r.Header.Get("X-Amz-Target") == "" {
-		e.service = e.g.byName[a.Service] // what it is signed for decides how it is answered
+		if s := e.g.byName[a.Service]; s != nil && s.router == nil { // S3 has a door of its own
+			e.service = s // what it is signed for decides how it is answered
+		}
 	}
 	if unread != nil {
 		e.refuse(unread)

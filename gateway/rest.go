@@ -20,7 +20,6 @@ import (
 
 	"github.com/malote/malote/gateway/model"
 	"github.com/malote/malote/gateway/restxml"
-	"github.com/malote/malote/gateway/sigv4"
 	"github.com/malote/malote/internal/checksum"
 )
 
@@ -277,13 +276,7 @@ func (e *exchange) refuseREST(f *failure) {
 		e.w.WriteHeader(f.status)
 		return
 	}
-	elements := f.elements
-	if f.code == "InvalidAccessKeyId" {
-		if a, err := sigv4.Parse(e.r); err == nil {
-			elements = append(elements, [2]string{"AWSAccessKeyId", a.AccessKeyID})
-		}
-	}
-	body := restxml.AppendError(nil, f.code, f.text, elements, e.id, e.id)
+	body := restxml.AppendError(nil, f.code, f.text, f.elements, e.id, e.id)
 	e.write(f.status, restxml.ContentType, body)
 }
 

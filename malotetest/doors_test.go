@@ -217,6 +217,25 @@ func errorOf(t *testing.T, protocol model.Protocol, answer string) (code, text s
 	return response.Type, response.Message
 }
 
+// S3 has one door: its operations cannot be asked for at that of the other services, where nobody
+// asks for a signature of S3's.
+func TestS3HasOneDoor(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	for _, service := range []string{"s3", "%733"} {
+		query := "/?Action=GetObject&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=x%2F20260101%2Fus-east-1%2F" + service + "%2Faws4_request&X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+		response, err := http.Post(sys.Endpoint()+query, "application/x-amz-json-1.1", strings.NewReader(`{"Bucket":"shop","Key":"key"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode < 400 || !strings.Contains(string(answer), "UnknownOperation") && !strings.Contains(string(answer), "InvalidAccessKeyId") && !strings.Contains(string(answer), "MethodNotAllowed") {
+			t.Errorf("signed for %s: %d %s, %v", service, response.StatusCode, answer, err)
+		}
+	}
+}
+
 // keysOf are what cfg signs with.
 func keysOf(t *testing.T, cfg aws.Config) aws.Credentials {
 	t.Helper()

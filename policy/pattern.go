@@ -364,7 +364,7 @@ func (p *actionPattern) match(q *question) bool {
 		return true
 	case p.shape == shapeLiteral && len(p.name) != len(q.name):
 		return false
-	case p.literal == q.name:
+	case p.shape == shapeLiteral && p.literal == q.name:
 		return true
 	}
 	return globFold(p.name, q.name)
