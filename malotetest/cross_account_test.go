@@ -312,6 +312,9 @@ func TestKeyAcrossAccounts(t *testing.T) {
 	n.grant("bob", malotetest.Allow("*", "kms:GenerateDataKey"))
 	wantError(t, "not allowed at home", encrypt(*key.Arn), "AccessDeniedException", "no identity-based policy allows the kms:Encrypt action")
 
+	wantError(t, "an alias, not allowed at home", encrypt(alias), "AccessDeniedException", "on resource: "+alias+" because")
+	wantError(t, "an alias that there is not", encrypt(alias+"-absent"), "AccessDeniedException", "on resource: "+alias+"-absent because")
+
 	// A grant is one more way in, and needs the right at home as well.
 	text = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + malotetest.Account + `"},"Action":"kms:*","Resource":"*"}]}`
 	if _, err := owner.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: key.KeyId, Policy: &text}); err != nil {

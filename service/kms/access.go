@@ -122,8 +122,12 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	if err != nil {
 		return err
 	}
+	named := ""
+	if k.Account != caller.From(ctx).Principal.Account {
+		named = u.keyID // a stranger does not learn which key an alias is of, and with it that there is one
+	}
 	err = s.authz.Authorize(ctx, &authz.Access{
-		Action: u.action, Resource: k.arn(), Account: k.Account,
+		Action: u.action, Resource: k.arn(), Account: k.Account, Named: named,
 		Conditions: u.allConditions(c, requestAlias),
 		Tags:       c.tags, RequestTags: u.requestTags, TagKeys: u.tagKeys,
 		Policy: c.policy, Kind: policy.Key, Grants: grants,
