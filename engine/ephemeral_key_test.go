@@ -14,8 +14,9 @@ import (
 	"github.com/malote/malote/malotetest"
 )
 
-// The ephemeral storage of a FARGATE task is under the cluster's key. One that is disabled ends
-// no task that runs, also when its engine is another one by then, and lets none begin.
+// The ephemeral storage of a FARGATE task, into which a sidecar writes a secret for the app, is
+// under the cluster's key. One that is disabled ends no task that runs, also when its engine is
+// another one by then, and lets none begin.
 func TestEphemeralStorageIsUnderTheClustersKey(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -36,10 +37,13 @@ func TestEphemeralStorageIsUnderTheClustersKey(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	app := mounting(container("app", image, "writeenv", "/vol/secret", "A", "then", "sum", "/vol/secret", "then", "trap", "0"))
-	app.Secrets = []types.Secret{{Name: aws.String("A"), ValueFrom: &secret}}
+	sidecar := mounting(container("sidecar", c.sidecar(), "--dir", "/vol", "--value-from", "env://A", "--file", "secret"))
+	sidecar.Secrets = []types.Secret{{Name: aws.String("A"), ValueFrom: &secret}}
+	sidecar.Essential = aws.Bool(false)
+	app := mounting(container("app", image, "sum", "/vol/secret", "then", "trap", "0"))
+	app.DependsOn = []types.ContainerDependency{{ContainerName: sidecar.Name, Condition: types.ContainerConditionSuccess}}
 	if _, err := c.ecs.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{
-		Family: aws.String("shop"), ExecutionRoleArn: &execution, ContainerDefinitions: []types.ContainerDefinition{app}, Volumes: []types.Volume{{Name: aws.String("files")}},
+		Family: aws.String("shop"), ExecutionRoleArn: &execution, ContainerDefinitions: []types.ContainerDefinition{sidecar, app}, Volumes: []types.Volume{{Name: aws.String("files")}},
 		NetworkMode: types.NetworkModeAwsvpc, RequiresCompatibilities: []types.Compatibility{types.CompatibilityFargate}, Cpu: aws.String("256"), Memory: aws.String("512"),
 		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 21},
 	}); err != nil {
@@ -58,6 +62,7 @@ func TestEphemeralStorageIsUnderTheClustersKey(t *testing.T) {
 	}
 	running := launch()
 	c.waitFor("app: ready")
+	c.waitFor("app: " + digestLine("/vol/secret", value) + " -r--------")
 	if s := c.until(running, "RUNNING").FargateEphemeralStorage; s == nil || aws.ToString(s.KmsKeyId) != key || s.SizeInGiB != 21 {
 		t.Errorf("fargateEphemeralStorage = %+v", s)
 	}
@@ -80,7 +85,7 @@ func TestEphemeralStorageIsUnderTheClustersKey(t *testing.T) {
 	if _, err := c.ecs.StopTask(t.Context(), &ecs.StopTaskInput{Task: &running}); err != nil {
 		t.Fatal(err)
 	}
-	if task := c.until(running, "STOPPED"); len(task.Containers) != 1 || aws.ToInt32(task.Containers[0].ExitCode) != 0 {
+	if task := c.until(running, "STOPPED"); len(task.Containers) != 2 || aws.ToInt32(task.Containers[0].ExitCode) != 0 || aws.ToInt32(task.Containers[1].ExitCode) != 0 {
 		t.Errorf("stopped: %+v", task)
 	}
 	c.sweepDisks(value, filepath.Join(c.config.Dir, "disks"))
