@@ -178,3 +178,69 @@ func TestLookupEventsRefuses(t *testing.T) {
 		t.Errorf("DescribeTrails: %v", err)
 	}
 }
+
+// A denial does not tell a stranger whether a secret is there, and its event does not either.
+func TestLookupEventsOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	sys := malotetest.New(t)
+	const account = "999988887777"
+	owner := sys.Other(t, account)
+	there, err := secretsmanager.NewFromConfig(owner).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("prod/db"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, trail := secretsmanager.NewFromConfig(sys.Config()), cloudtrail.NewFromConfig(sys.Config())
+	own, err := secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("own"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := strings.TrimSuffix(*own.ARN, (*own.ARN)[strings.Index(*own.ARN, malotetest.Account):]) + account + ":secret:prod/"
+	for _, name := range []string{"db", "no"} { // of which the second is not there
+		if _, err := secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + name)}); err == nil {
+			t.Fatal("a stranger may read the secret")
+		}
+		if _, err := secrets.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{SecretIdList: []string{prefix + name, *own.ARN}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	for _, operation := range []string{"GetSecretValue", "BatchGetSecretValue"} {
+		events := lookup(t, trail, &cloudtrail.LookupEventsInput{LookupAttributes: by(types.LookupAttributeKeyEventName, operation)}, 2)
+		if len(events) != 2 {
+			t.Fatalf("%d events of %s, want 2", len(events), operation)
+		}
+		var shown [2]string
+		for i, e := range events { // the newest, of what is not there, is first
+			var record map[string]any
+			if err := json.Unmarshal([]byte(*e.CloudTrailEvent), &record); err != nil {
+				t.Fatal(err)
+			}
+			for _, member := range []string{"eventID", "eventTime", "requestID", "sequence", "previousHash"} {
+				delete(record, member)
+			}
+			text, err := json.Marshal(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown[i] = strings.ReplaceAll(string(text), prefix+"no", prefix+"db")
+			want := map[string]int{"GetSecretValue": 0, "BatchGetSecretValue": 1}[operation]
+			if len(e.Resources) != want || want == 1 && *e.Resources[0].ResourceName != *own.ARN {
+				t.Errorf("%s: resources = %+v", operation, e.Resources)
+			}
+			if want == 1 && strings.Count(*e.CloudTrailEvent, *own.ARN) < 3 { // asked for, decided about, named
+				t.Errorf("%s: the account's own secret is not in %s", operation, *e.CloudTrailEvent)
+			}
+		}
+		if shown[0] != shown[1] || strings.Contains(shown[1], *there.ARN) {
+			t.Errorf("%s of what is not there and of what is:\n%s\n%s", operation, shown[0], shown[1])
+		}
+	}
+	for _, attribute := range [][]types.LookupAttribute{by(types.LookupAttributeKeyResourceName, *there.ARN), by(types.LookupAttributeKeyResourceName, prefix+"no")} {
+		if out, err := trail.LookupEvents(t.Context(), &cloudtrail.LookupEventsInput{LookupAttributes: attribute}); err != nil || len(out.Events) != 0 {
+			t.Errorf("by %s: %v, %v", *attribute[0].AttributeValue, out, err)
+		}
+	}
+	if seen := lookup(t, cloudtrail.NewFromConfig(owner), &cloudtrail.LookupEventsInput{LookupAttributes: by(types.LookupAttributeKeyResourceName, *there.ARN)}, 2); len(seen) != 2 {
+		t.Errorf("the owner sees %d events, want its own and the stranger's", len(seen))
+	}
+}

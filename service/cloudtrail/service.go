@@ -2,7 +2,7 @@
 // method of Service is an operation of the API.
 //
 // It promises that a caller sees the events of its own account and the region it asks in,
-// and no others. It keeps nothing: trails, event data stores and their like are not there,
+// and no others, and in them nothing of another account's resources. It keeps nothing: trails, event data stores and their like are not there,
 // for the audit is always on (see package audit).
 package cloudtrail
 
@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,8 +123,10 @@ func (s *Service) LookupEvents(ctx context.Context, in *cloudtrail.LookupEventsI
 		if e.Time.Before(q.from.Add(-disorder)) {
 			return out, nil
 		}
+		whole := e.Resources
+		e.Resources = q.own(whole) // nothing is found by what is not shown
 		if q.matches(e) {
-			event, err := q.event(e)
+			event, err := q.event(e, whole)
 			if err != nil {
 				return nil, err
 			}
@@ -226,18 +229,25 @@ func username(e *audit.Entry) string {
 	}
 }
 
-func (q *question) event(e *audit.Entry) (types.Event, error) {
-	line := string(e.Line)
-	if e.Account != q.account {
-		// The policies that decided are the other account's.
-		var whole map[string]json.RawMessage
-		if err := json.Unmarshal(e.Line, &whole); err != nil {
-			return types.Event{}, fmt.Errorf("reading record %d: %w", e.Sequence, err)
+// own are the resources of the asking account. Another account's are not shown: a denial
+// does not tell a stranger whether they are there, or by which ARN.
+func (q *question) own(all []audit.Resource) []audit.Resource {
+	var own []audit.Resource
+	for _, r := range all {
+		if r.AccountID == q.account {
+			own = append(own, r)
 		}
-		delete(whole, "additionalEventData")
-		short, err := json.Marshal(whole)
+	}
+	return own
+}
+
+// event is e, whose resources are the account's own of all that the record names.
+func (q *question) event(e *audit.Entry, all []audit.Resource) (types.Event, error) {
+	line := string(e.Line)
+	if e.Account != q.account || len(e.Resources) < len(all) {
+		short, err := q.shorten(e, all)
 		if err != nil {
-			return types.Event{}, err
+			return types.Event{}, fmt.Errorf("reading record %d: %w", e.Sequence, err)
 		}
 		line = string(short)
 	}
@@ -259,6 +269,67 @@ func (q *question) event(e *audit.Entry) (types.Event, error) {
 		event.Resources = append(event.Resources, r)
 	}
 	return event, nil
+}
+
+// shorten is the record without what is another account's: its resources, and what decided
+// about them.
+func (q *question) shorten(e *audit.Entry, all []audit.Resource) ([]byte, error) {
+	var whole map[string]json.RawMessage
+	if err := json.Unmarshal(e.Line, &whole); err != nil {
+		return nil, err
+	}
+	delete(whole, "resources")
+	if len(e.Resources) > 0 {
+		own, err := json.Marshal(e.Resources)
+		if err != nil {
+			return nil, err
+		}
+		whole["resources"] = own
+	}
+	if e.Account != q.account {
+		delete(whole, "additionalEventData") // the policies that decided are the other account's
+		return json.Marshal(whole)
+	}
+	var additional map[string]json.RawMessage
+	if err := json.Unmarshal(whole["additionalEventData"], &additional); err != nil {
+		return nil, err
+	}
+	if additional["decisions"] == nil {
+		return json.Marshal(whole)
+	}
+	var decisions, kept []map[string]json.RawMessage
+	if err := json.Unmarshal(additional["decisions"], &decisions); err != nil {
+		return nil, err
+	}
+	theirs := make(map[string]bool, len(all))
+	for _, r := range all {
+		if r.AccountID != q.account {
+			theirs[r.ARN] = true
+		}
+	}
+	for _, d := range decisions {
+		var about []string
+		if err := json.Unmarshal(d["resources"], &about); err != nil {
+			return nil, err
+		}
+		about = slices.DeleteFunc(about, func(arn string) bool { return theirs[arn] })
+		if len(about) == 0 {
+			continue
+		}
+		var err error
+		if d["resources"], err = json.Marshal(about); err != nil {
+			return nil, err
+		}
+		kept = append(kept, d)
+	}
+	var err error
+	if additional["decisions"], err = json.Marshal(kept); err != nil {
+		return nil, err
+	}
+	if whole["additionalEventData"], err = json.Marshal(additional); err != nil {
+		return nil, err
+	}
+	return json.Marshal(whole)
 }
 
 // A token is the sequence to go on before, and a hash of what was asked with it: it goes
