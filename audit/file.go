@@ -83,8 +83,9 @@ const (
 // nothing goes on unrecorded; what it took before is kept and written when the disk is well
 // again.
 type File struct {
-	o    Options
-	path string
+	o     Options
+	path  string
+	fsync func(*os.File) error
 
 	wake chan struct{} // has one item when queue has some
 	stop chan struct{} // closed by Close
@@ -100,7 +101,7 @@ type File struct {
 	taken  int           // with the writer, not yet in the file: the last ones of spare
 	load   int           // weight of both
 	room   chan struct{} // closed and replaced after every write
-	err    error         // why the last write failed; nil when it did not
+	err    error         // why the last write or fsync failed; nil when it did not
 	gap    gap           // since err is not nil
 	closed bool
 
@@ -114,7 +115,8 @@ type File struct {
 	sequence uint64
 	head     [sha256.Size]byte // hash of the last line
 	dirty    bool
-	synced   time.Time
+	synced   time.Time // when that was last tried
+	unsynced error     // why the last fsync failed; nil when it did not
 
 	begun    time.Time // when the file was
 	unsigned int       // records since the last checkpoint
@@ -132,7 +134,9 @@ type gap struct {
 
 // Open opens or makes the log at path, for its owner alone, and cuts off a torn last
 // line. The caller closes it.
-func Open(path string, o Options) (*File, error) {
+func Open(path string, o Options) (*File, error) { return open(path, o, (*os.File).Sync) }
+
+func open(path string, o Options, fsync func(*os.File) error) (*File, error) {
 	if o.Queue == 0 {
 		o.Queue = 16384
 	}
@@ -162,7 +166,7 @@ func Open(path string, o Options) (*File, error) {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	f := &File{
-		o: o, path: path, file: file,
+		o: o, path: path, fsync: fsync, file: file,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}), signed: make(chan struct{}, 1),
 	}
 	if err := f.recover(); err != nil {
@@ -394,7 +398,7 @@ func (f *File) Flush(ctx context.Context) error {
 			return err
 		}
 		if !waiting {
-			if err := file.Sync(); !errors.Is(err, os.ErrClosed) { // put aside, and synced for that
+			if err := f.fsync(file); !errors.Is(err, os.ErrClosed) { // put aside, and synced for that
 				return err
 			}
 			return nil
@@ -422,7 +426,7 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 	close(f.stop)
 	<-f.done
-	err := f.file.Sync()
+	err := f.fsync(f.file)
 	if err == nil {
 		f.writeAnchor()
 	}
@@ -484,6 +488,9 @@ func (f *File) run() {
 		case <-f.stop:
 			f.last()
 			return
+		}
+		if f.unsynced != nil {
+			timer.Reset(f.o.Sync)
 		}
 	}
 }
@@ -598,8 +605,12 @@ type end struct {
 	head   [sha256.Size]byte
 }
 
-// wrote tells callers how the write of n records went.
+// wrote tells callers how the write of n records went. While the disk does not keep what
+// is written, none went well.
 func (f *File) wrote(n, weight int, err error) {
+	if err == nil {
+		err = f.unsynced
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.o.Now()
@@ -664,11 +675,20 @@ func own(name string, now time.Time, reason string, details []byte) Record {
 	return r
 }
 
-func (f *File) sync() {
-	if err := f.file.Sync(); err != nil {
-		f.o.Log.Error("audit log cannot be synced", "err", err)
-	} else {
-		f.writeAnchor()
+// sync puts the file on the disk. That it cannot is as bad as a write that fails, until it
+// can again: the kernel may have let go of what was written.
+func (f *File) sync() error {
+	failed := f.unsynced != nil
+	f.synced, f.unsynced = time.Now(), nil
+	if err := f.fsync(f.file); err != nil {
+		f.unsynced = fmt.Errorf("syncing the audit log: %w", err)
+		f.wrote(0, 0, f.unsynced)
+		return f.unsynced
 	}
-	f.dirty, f.synced = false, time.Now()
+	f.dirty = false
+	f.writeAnchor()
+	if failed {
+		f.wrote(0, 0, nil)
+	}
+	return nil
 }

@@ -3,11 +3,14 @@ package audit_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,5 +160,78 @@ func TestWhenFull(t *testing.T) {
 				t.Errorf("%d gaps are told of, want 1", gaps)
 			}
 		})
+	}
+}
+
+// Records that the disk does not keep are as bad as records that cannot be written.
+func TestSyncFails(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	path := filepath.Join(t.TempDir(), "audit.log")
+	log, err := audit.OpenSyncing(path, audit.Options{Delay: time.Microsecond, Sync: time.Millisecond}, func(file *os.File) error {
+		if broken.Load() {
+			return syscall.EIO
+		}
+		return file.Sync()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	key, keys := newKey(t)
+	log.Sign(key)
+	requests := audit.NewRequests(log, nil)
+	ask := func(reveals bool) error {
+		ctx, err := requests.Begin(request(t), reveals)
+		if err != nil {
+			return err
+		}
+		decide(t, ctx, log, "secretsmanager", "CreateSecret", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-AbCdEf", true)
+		return requests.End(ctx, "", "", nil, nil)
+	}
+	if err := ask(true); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	deadline := time.Now().Add(10 * time.Second)
+	for ask(true) == nil {
+		if time.Now().After(deadline) {
+			t.Fatal("secrets are read while the disk keeps no record of it")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for range 50 { // each is written, which does not make it well
+		if err := ask(false); err != nil {
+			t.Fatalf("another request: %v", err)
+		}
+		time.Sleep(time.Millisecond)
+		if err := ask(true); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("a read of a secret: %v, want %v", err, syscall.EIO)
+		}
+	}
+	broken.Store(false)
+	for ask(true) != nil { // though nothing else comes
+		if time.Now().After(deadline) {
+			t.Fatal("refused on a disk that is well again")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.VerifyWith(path, audit.Expectation{Keys: keys}); err != nil {
+		t.Error(err)
+	}
+	gaps := 0
+	for e, err := range audit.Query(path, audit.Filter{Name: "AuditGap"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gaps++; !strings.Contains(e.ErrorText, "syncing the audit log") {
+			t.Errorf("gap = %s", e.Line)
+		}
+	}
+	if gaps != 1 {
+		t.Errorf("%d gaps are told of, want 1", gaps)
 	}
 }

@@ -135,10 +135,9 @@ func (f *File) prune() {
 // there is one to write to. Should the process die between the two renames, Open finds no
 // file, makes one, and follows the segment.
 func (f *File) startSegment() error {
-	if err := f.file.Sync(); err != nil {
+	if err := f.sync(); err != nil {
 		return err
 	}
-	f.writeAnchor()
 	next, err := os.OpenFile(f.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -1,0 +1,4 @@
+package audit
+
+// OpenSyncing is Open with another fsync.
+var OpenSyncing = open
