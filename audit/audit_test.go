@@ -183,10 +183,11 @@ func TestChain(t *testing.T) {
 		{"a byte changed", bytes.Replace(good, []byte(`"sequence":17,`), []byte(`"sequence":17 `), 1), 17},
 		{"a name changed", append(bytes.Replace(bytes.Join(lines[:20], nil), []byte("assumed-role/app"), []byte("assumed-role/apq"), 1), bytes.Join(lines[20:], nil)...), 2},
 		{"a line dropped", bytes.Join(append(append([][]byte(nil), lines[:9]...), lines[10:]...), nil), 10},
-		{"the first dropped", bytes.Join(lines[1:], nil), 1},
+		{"the second dropped", bytes.Join(append([][]byte{lines[0]}, lines[2:]...), nil), 2},
 		{"two swapped", bytes.Join(append(append(append([][]byte(nil), lines[:4]...), lines[5], lines[4]), lines[6:]...), nil), 5},
 		{"a line added", append(append([]byte(nil), good...), "{}\n"...), 4002},
 		{"a line doubled", append(append([]byte(nil), good...), lines[4000]...), 4002},
+		{"the first taken away, the next changed", append(bytes.Replace(bytes.Join(lines[1:20], nil), []byte("assumed-role/app"), []byte("assumed-role/apq"), 1), bytes.Join(lines[20:], nil)...), 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.log")

@@ -98,6 +98,46 @@ func TestReadBothWays(t *testing.T) {
 	}
 }
 
+// What was taken to an archive, and what is left, are read and verified each for itself.
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	path, _ := spread(t, n, audit.Options{Size: 1 << 20})
+	aside, err := filepath.Glob(path + ".0*")
+	if err != nil || len(aside) < 2 {
+		t.Fatalf("put aside: %v, %v", aside, err)
+	}
+	archive := filepath.Join(t.TempDir(), "audit.log")
+	for i, file := range aside {
+		aside[i] = archive + filepath.Ext(file)
+		if err := os.Rename(file, aside[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var first, last [3]uint64
+	for i, path := range []string{archive, aside[1], path} {
+		chain := verify(t, path)
+		first[i], last[i] = chain.First, chain.Last()
+		lines := uint64(0)
+		for _, err := range audit.Query(path, audit.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines++
+		}
+		newest, err := audit.Last(path, 1)
+		if err != nil || len(newest) != 1 {
+			t.Fatalf("the last record of %s: %d, %v", path, len(newest), err)
+		}
+		if e, err := audit.Parse(newest[0]); err != nil || e.Sequence != last[i] || lines != chain.Records {
+			t.Errorf("%s ends with %v, %v, after %d records: chain = %+v", path, e, err, lines, chain)
+		}
+	}
+	if first[0] != 1 || first[1] <= 1 || first[2] != last[0]+1 || last[2] != n {
+		t.Errorf("the archive, one of its files and what is left: records from %v to %v of %d", first, last, n)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	t.Parallel()
 	const n = 1200

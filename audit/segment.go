@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // segment is a file that was put aside.
 type segment struct {
 	path  string
-	first uint64 // sequence of its first record
+	first uint64 // sequence of its first record; 0 of the current file, whose name does not say
 }
 
 func segmentPath(path string, first uint64) string { return fmt.Sprintf("%s.%020d", path, first) }
@@ -60,6 +61,24 @@ func (f *File) follow() error {
 	}
 	f.first = f.sequence + 1
 	return nil
+}
+
+// begin is the sequence of the first record: as the file's name says, or, where that does
+// not, as its first line does; 1 where that is no record.
+func (s segment) begin() (uint64, error) {
+	if s.first > 0 {
+		return s.first, nil
+	}
+	file, err := os.Open(s.path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	first, err := firstSequence(file)
+	if err != nil {
+		return 1, nil
+	}
+	return first, nil
 }
 
 func firstSequence(file *os.File) (uint64, error) {
@@ -169,11 +188,15 @@ func (f *File) startSegment() error {
 	return old.Close()
 }
 
-// files lists the log's files in the order of the chain.
+// files lists the log's files in the order of the chain. The current one is left out when
+// there are others and not that: in an archive, and between startSegment's renames.
 func files(path string) ([]segment, error) {
 	list, err := segments(path)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && len(list) > 0 {
+		return list, nil
 	}
 	return append(slices.Clip(list), segment{path: path}), nil
 }

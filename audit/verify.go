@@ -98,8 +98,14 @@ func VerifyWith(path string, e Expectation) (Chain, error) {
 	}
 	var last string
 	for i, s := range list {
-		if i == 0 && s.first > 1 {
-			v.chain.First, v.chain.Head = s.first, ""
+		if i == 0 {
+			first, err := s.begin()
+			if err != nil {
+				return v.chain, fmt.Errorf("verifying the audit log: %w", err)
+			}
+			if first > 1 {
+				v.chain.First, v.chain.Head = first, ""
+			}
 		}
 		if v.chain.Torn {
 			return v.chain, &BrokenError{File: s.path, Line: 1, Reason: "the file before it does not end with a whole line"}
