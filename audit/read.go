@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -196,35 +196,38 @@ func backward(file *os.File) iter.Seq2[[]byte, error] {
 // openAll opens the log's files in the order of the chain. Files that are put aside or
 // deleted meanwhile stay readable.
 func openAll(path string) ([]*os.File, error) {
-	for range 10 {
+	list, _, err := openSegments(path)
+	return list, err
+}
+
+// openSegments is openAll, and says which segments the files are.
+func openSegments(path string) ([]*os.File, []segment, error) {
+	names, err := files(path)
+	for tries := 0; err == nil && tries < 10; tries++ {
 		var list []*os.File
-		names, err := files(path)
-		if err != nil {
-			return nil, fmt.Errorf("reading the audit log: %w", err)
-		}
+		var failed error
 		for _, s := range names {
 			var file *os.File
-			if file, err = os.Open(s.path); err != nil {
+			if file, failed = os.Open(s.path); failed != nil {
 				break
 			}
 			list = append(list, file)
 		}
-		if err == nil {
-			// Put aside between the list and the opening, a file would be missing.
-			again, err := files(path)
-			if err == nil && len(again) == len(names) {
-				return list, nil
+		// Put aside between the list and the opening, a file would be missing.
+		var now []segment
+		if now, err = files(path); err == nil && slices.Equal(now, names) {
+			if failed == nil {
+				return list, names, nil
 			}
+			err = failed // whose name is there still
 		}
 		closeAll(list)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading the audit log: %w", err)
-		}
-		if len(names) == 1 && err != nil {
-			return nil, fmt.Errorf("reading the audit log: %w", err)
-		}
+		names = now
 	}
-	return nil, errors.New("reading the audit log: its files change faster than they can be opened")
+	if err == nil {
+		err = errors.New("its files change faster than they can be opened")
+	}
+	return nil, nil, fmt.Errorf("reading the audit log: %w", err)
 }
 
 func closeAll(list []*os.File) {

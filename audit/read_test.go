@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +137,54 @@ func TestArchive(t *testing.T) {
 	}
 	if first[0] != 1 || first[1] <= 1 || first[2] != last[0]+1 || last[2] != n {
 		t.Errorf("the archive, one of its files and what is left: records from %v to %v of %d", first, last, n)
+	}
+}
+
+// A log that is written, put aside and deleted meanwhile is whole to whoever reads it.
+func TestReadWhileRotating(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Delay: time.Microsecond, Size: 5_000, KeepFiles: 2})
+	key, _ := newKey(t)
+	f.Sign(key)
+	var looks atomic.Int64
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	var writer sync.WaitGroup
+	defer func() {
+		cancel()
+		writer.Wait()
+	}()
+	writer.Go(func() {
+		for looks.Load() < 100 && ctx.Err() == nil {
+			if err := f.Record(ctx, sample()); err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+	})
+	for last := uint64(0); looks.Load() < 100 && !t.Failed(); looks.Add(1) {
+		chain, err := audit.Verify(path)
+		if err != nil {
+			t.Errorf("verified: %v", err)
+		}
+		if chain.Last() < last {
+			t.Errorf("ends with record %d, and had %d", chain.Last(), last)
+		}
+		last = chain.Last()
+		var before uint64
+		for e, err := range audit.Query(path, audit.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if before > 0 && e.Sequence != before+1 {
+				t.Fatalf("record %d follows %d", e.Sequence, before)
+			}
+			before = e.Sequence
+		}
+		if before < last {
+			t.Errorf("read to record %d, and there were %d", before, last)
+		}
 	}
 }
 

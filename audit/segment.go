@@ -65,20 +65,15 @@ func (f *File) follow() error {
 
 // begin is the sequence of the first record: as the file's name says, or, where that does
 // not, as its first line does; 1 where that is no record.
-func (s segment) begin() (uint64, error) {
+func (s segment) begin(file *os.File) uint64 {
 	if s.first > 0 {
-		return s.first, nil
+		return s.first
 	}
-	file, err := os.Open(s.path)
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
 	first, err := firstSequence(file)
 	if err != nil {
-		return 1, nil
+		return 1
 	}
-	return first, nil
+	return first
 }
 
 func firstSequence(file *os.File) (uint64, error) {

@@ -92,25 +92,22 @@ func VerifyWith(path string, e Expectation) (Chain, error) {
 		}
 		v.anchors = append(v.anchors, anchored{c.Sequence, sha256.Sum256(line)})
 	}
-	list, err := files(path)
+	list, names, err := openSegments(path)
 	if err != nil {
-		return v.chain, fmt.Errorf("verifying the audit log: %w", err)
+		return v.chain, err
 	}
+	defer closeAll(list)
 	var last string
-	for i, s := range list {
+	for i, s := range names {
 		if i == 0 {
-			first, err := s.begin()
-			if err != nil {
-				return v.chain, fmt.Errorf("verifying the audit log: %w", err)
-			}
-			if first > 1 {
+			if first := s.begin(list[i]); first > 1 {
 				v.chain.First, v.chain.Head = first, ""
 			}
 		}
 		if v.chain.Torn {
 			return v.chain, &BrokenError{File: s.path, Line: 1, Reason: "the file before it does not end with a whole line"}
 		}
-		if err := v.file(s.path); err != nil {
+		if err := v.file(list[i]); err != nil {
 			return v.chain, err
 		}
 		last = s.path
@@ -159,12 +156,10 @@ func (v *verifier) signature(c *checkpoint) (reason string) {
 	return ""
 }
 
-func (v *verifier) file(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
+func (v *verifier) file(file *os.File) error {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("verifying the audit log: %w", err)
 	}
-	defer file.Close()
 	in := bufio.NewReaderSize(file, 256<<10)
 	for number := uint64(1); ; number++ {
 		v.line = number - 1
@@ -177,7 +172,7 @@ func (v *verifier) file(path string) error {
 			return fmt.Errorf("verifying the audit log: %w", err)
 		}
 		if reason := v.next(bytes.TrimSuffix(line, []byte("\n"))); reason != "" {
-			return &BrokenError{File: path, Line: number, Reason: reason}
+			return &BrokenError{File: file.Name(), Line: number, Reason: reason}
 		}
 	}
 }
