@@ -204,8 +204,8 @@ func (f *File) recover() error {
 	if line == nil {
 		return f.follow()
 	}
-	if info, err := f.file.Stat(); err == nil {
-		f.begun = info.ModTime() // no later than that
+	if at, ok := firstTime(f.file); ok && at.Before(f.begun) {
+		f.begun = at
 	}
 	if f.first, err = firstSequence(f.file); err != nil {
 		return err

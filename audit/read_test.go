@@ -271,6 +271,35 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// A file grows old though malote is started again each day.
+func TestOldFileIsPutAside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	start := sample().Time
+	for day := range 6 {
+		now := start.Add(time.Duration(day) * 20 * time.Hour)
+		f := open(t, path, audit.Options{Delay: time.Microsecond, KeepFor: 90 * 24 * time.Hour, Now: func() time.Time { return now }})
+		r := sample()
+		r.Time = now
+		if err := f.Record(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now); err != nil {
+			t.Fatal(err)
+		}
+		aside, err := filepath.Glob(path + ".0*")
+		if want := []int{0, 0, 1, 1, 1, 2}[day]; err != nil || len(aside) != want {
+			t.Errorf("after %d hours %d files are put aside, want %d", day*20, len(aside), want)
+		}
+	}
+	if chain := verify(t, path); chain.Records != 6 {
+		t.Errorf("chain = %+v", chain)
+	}
+}
+
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	clock := time.Now()
