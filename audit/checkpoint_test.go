@@ -76,7 +76,7 @@ func TestCheckpoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if chain.Records < 10 || chain.Unsigned() != 0 || chain.SignedTo != chain.Last() || chain.KeyID != audit.KeyID(keys[0]) || time.Since(chain.SignedAt) > time.Minute {
+	if chain.Records < 10 || chain.Truncated != 0 || chain.Unsigned() != 0 || chain.SignedTo != chain.Last() || chain.KeyID != audit.KeyID(keys[0]) || time.Since(chain.SignedAt) > time.Minute {
 		t.Errorf("chain = %+v", chain)
 	}
 	text, err := os.ReadFile(path)
@@ -182,8 +182,9 @@ func TestTruncated(t *testing.T) {
 			t.Errorf("record = %s", e.Line)
 		}
 	}
-	if _, err := audit.VerifyWith(path, audit.Expectation{Keys: keys}); err != nil || found != 1 {
-		t.Errorf("%d records of it, %v", found, err)
+	chain, err := audit.VerifyWith(path, audit.Expectation{Keys: keys})
+	if err != nil || found != 1 || chain.Truncated != 1 || time.Since(chain.TruncatedAt).Abs() > time.Minute {
+		t.Errorf("%d records of it, chain = %+v, %v", found, chain, err)
 	}
 }
 

@@ -27,6 +27,11 @@ type Chain struct {
 	SignedTo    uint64    // sequence of the last one; 0 for none
 	SignedAt    time.Time // when it was made
 	KeyID       string    // who signed it
+
+	// Truncated is how many records AuditTruncated there are: as often the log was opened
+	// with less than it had had. TruncatedAt is when malote noticed last.
+	Truncated   uint64
+	TruncatedAt time.Time
 }
 
 // Last is the sequence of the last record.
@@ -177,6 +182,8 @@ func (v *verifier) file(file *os.File) error {
 	}
 }
 
+var truncatedMark = []byte(`"eventSource":"` + ownSource + `","eventName":"AuditTruncated"`)
+
 // next takes the next line into the chain, or says why it does not belong there.
 func (v *verifier) next(line []byte) (reason string) {
 	var link link
@@ -201,6 +208,10 @@ func (v *verifier) next(line []byte) (reason string) {
 		}
 		v.chain.Checkpoints++
 		v.chain.SignedTo, v.chain.SignedAt, v.chain.KeyID = c.Sequence, c.at(), c.Details.KeyID
+	}
+	if bytes.Contains(line, truncatedMark) {
+		v.chain.Truncated++
+		v.chain.TruncatedAt, _ = lineTime(line)
 	}
 	v.chain.Head = hex.EncodeToString(head[:])
 	v.found = v.found || v.chain.Head == v.expect.Head

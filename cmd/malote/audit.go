@@ -304,6 +304,9 @@ func (c *auditVerifyCommand) Run(p *program) error {
 		if chain.SignedTo > 0 {
 			report["signedAt"] = chain.SignedAt.UTC().Format(time.RFC3339)
 		}
+		if chain.Truncated > 0 {
+			report["truncated"], report["truncatedAt"] = chain.Truncated, chain.TruncatedAt.UTC().Format(time.RFC3339)
+		}
 		err = p.objects(1, func(int) any { return report })
 	} else {
 		_, err = fmt.Fprintf(p.stdout, "records      %d to %d\nhead         %s\ncheckpoints  %d\n", chain.First, chain.Last(), chain.Head, chain.Checkpoints)
@@ -326,6 +329,12 @@ func (c *auditVerifyCommand) Run(p *program) error {
 		fmt.Fprintln(p.stderr, "malote: signatures were not verified: there is no public key\nmalote: hint: --public-key names it")
 	case c.PublicKey == "":
 		fmt.Fprintf(p.stderr, "malote: signatures were verified with %s, which whoever can change the log can change too\nmalote: hint: keep a copy elsewhere and name it with --public-key\n", keys)
+	}
+	if chain.Truncated > 0 {
+		return &hintError{
+			fmt.Errorf("records were cut off the audit log before %s, when malote was started on what was left", chain.TruncatedAt.UTC().Format(time.RFC3339)),
+			"malote audit query --event-name AuditTruncated says which",
+		}
 	}
 	return nil
 }
