@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -362,17 +363,29 @@ func (c *auditKeyCommand) Run(p *program) error {
 	return err
 }
 
-// keepAuditKey puts the public key beside the log, where malote audit verify finds it.
+// keepAuditKey puts the public key beside the log, where malote audit verify finds it. Those
+// of earlier stores stay: the log has what they signed.
 func keepAuditKey(dir string, key ed25519.PublicKey) error {
 	text, err := audit.EncodePublicKey(key)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, auditKeyFile)
-	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, text) {
-		return nil
+	was, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keeping the audit's public key: %w", err)
 	}
-	if err := os.WriteFile(path, text, 0o644); err != nil {
+	if keys, err := audit.DecodePublicKeys(was); err == nil {
+		if slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return k.Equal(key) }) {
+			return nil
+		}
+		text = slices.Concat(bytes.TrimRight(was, "\n"), []byte("\n"), text)
+	}
+	err = os.WriteFile(path+".next", text, 0o644)
+	if err == nil {
+		err = os.Rename(path+".next", path)
+	}
+	if err != nil {
 		return fmt.Errorf("keeping the audit's public key: %w", err)
 	}
 	return nil
