@@ -86,15 +86,27 @@ func (f *File) writeAnchor() {
 	if f.anchor == nil {
 		return
 	}
-	staged := anchorPath(f.path) + ".next"
-	err := os.WriteFile(staged, f.anchor, 0o600)
-	if err == nil {
-		err = os.Rename(staged, anchorPath(f.path))
-	}
-	if err != nil {
+	if err := f.replaceAnchor(); err != nil {
 		f.o.Log.Error("audit log's last checkpoint cannot be kept", "err", err)
 	}
 	f.anchor = nil
+}
+
+// replaceAnchor has the new file on the disk before it takes the old one's place: a power
+// cut leaves one of them.
+func (f *File) replaceAnchor() error {
+	staged, err := os.OpenFile(anchorPath(f.path)+".next", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = staged.Write(f.anchor)
+	if err == nil {
+		err = f.fsync(staged)
+	}
+	if err = errors.Join(err, staged.Close()); err != nil {
+		return err
+	}
+	return os.Rename(staged.Name(), anchorPath(f.path))
 }
 
 // compareAnchor returns an error when the log ends before its last checkpoint.

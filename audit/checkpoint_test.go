@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,6 +158,44 @@ func TestCheckpoints(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The checkpoint beside the log is on the disk before it takes the last one's place.
+func TestCheckpointIsSynced(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	key, _ := newKey(t)
+	signed(t, path, key, 2)
+	old, err := os.ReadFile(path + ".checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range []error{syscall.EIO, nil} {
+		var synced []byte // when it was the last time
+		f, err := audit.OpenSyncing(path, audit.Options{Delay: time.Microsecond}, func(file *os.File) error {
+			if file.Name() != path+".checkpoint.next" {
+				return file.Sync()
+			}
+			text, err := os.ReadFile(file.Name())
+			synced = text
+			return errors.Join(failure, err, file.Sync())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Sign(key)
+		if err := f.Record(t.Context(), sample()); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(path + ".checkpoint")
+		if err != nil || bytes.Equal(synced, old) || failure != nil && !bytes.Equal(kept, old) || failure == nil && !bytes.Equal(kept, synced) {
+			t.Errorf("with %v: before\n%s\nsynced\n%s\nkept\n%s, %v", failure, old, synced, kept, err)
+		}
+	}
+	verify(t, path)
 }
 
 // A log that is opened with less than it had says so for ever.
