@@ -51,20 +51,27 @@ func (v versions) Current(ctx context.Context, arn, selector string) (string, er
 	return secretsmanager.Current(ctx, v.secrets, arn, selector)
 }
 
-// MayRead asks as the session that ECS has of the role.
-func (v versions) MayRead(ctx context.Context, role, session, arn, selector string) (bool, error) {
+// MayRead asks as the task's engine would: with a session that ECS has just made of the role,
+// from where the engine is. A policy that denies whoever comes from elsewhere denies a request
+// that comes from nowhere, and a task that holds a secret would be overlooked.
+func (v versions) MayRead(ctx context.Context, who ecs.Reader, arn, selector string) (bool, error) {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" {
 		return false, nil
 	}
-	p, err := v.people.RoleSession(ctx, role, session)
+	p, err := v.people.RoleSession(ctx, who.Role, who.Session)
 	if errors.Is(err, directory.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	ctx = caller.With(ctx, &caller.Request{Principal: p, Region: parts[3], Service: parts[2], Time: v.now(), Secure: true})
+	now := v.now()
+	session := *p
+	session.IssuedAt = now
+	ctx = caller.With(ctx, &caller.Request{
+		Principal: &session, Region: parts[3], Service: parts[2], Time: now, SourceIP: who.SourceIP, Secure: true,
+	})
 	if parts[2] == "ssm" {
 		return ssm.MayRead(ctx, v.parameters, arn)
 	}

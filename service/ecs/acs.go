@@ -152,13 +152,14 @@ func (s *Service) secrets(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	from := caller.From(ctx).SourceIP
 	return s.store.Update(ctx, func(tx store.Tx) error {
 		t, err := s.findTask(tx, sc, cluster, id)
-		if err != nil || t == nil || slices.Equal(t.Held, news.Held) {
+		if err != nil || t == nil || slices.Equal(t.Held, news.Held) && t.HeldBy == from {
 			return err
 		}
 		t = copyOf(t)
-		t.Held = news.Held
+		t.Held, t.HeldBy = news.Held, from
 		if err := s.pinRollout(tx, sc, t); err != nil {
 			return err
 		}

@@ -17,11 +17,11 @@ import (
 // readers are the roles that may read another account's secret.
 type readers []string
 
-func (r readers) MayRead(_ context.Context, role, session, arn, selector string) (bool, error) {
-	if session == "" || arn == "" || selector != "AWSCURRENT" {
+func (r readers) MayRead(_ context.Context, who Reader, arn, selector string) (bool, error) {
+	if who.Session == "" || arn == "" || selector != "AWSCURRENT" {
 		return false, errors.New("asked about nothing")
 	}
-	return slices.Contains(r, role), nil
+	return slices.Contains(r, who.Role), nil
 }
 
 func (readers) Current(context.Context, string, string) (string, error) { return "current", nil }

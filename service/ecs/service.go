@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -45,11 +46,17 @@ type Versions interface {
 	// Current is the version of arn that the selector leads to now: a staging label of a
 	// secret; a parameter's label, or "" for its latest version. It is "" when there is none.
 	Current(ctx context.Context, arn, selector string) (version string, err error)
-	// MayRead tells whether a session of the role may read the version of another account's
-	// secret or parameter that the selector leads to.
-	MayRead(ctx context.Context, role, session, arn, selector string) (bool, error)
+	// MayRead tells whether a task may read the version of another account's secret or
+	// parameter that the selector leads to.
+	MayRead(ctx context.Context, who Reader, arn, selector string) (bool, error)
 	// Changes sends a nudge after versions may have changed, as store.Store's Watch does.
 	Changes(ctx context.Context) <-chan struct{}
+}
+
+// Reader is a session of a task's execution role, and from where its engine asks.
+type Reader struct {
+	Role, Session string
+	SourceIP      netip.Addr
 }
 
 // Config is what a Service is made of. Store, Authz, Roles and Keys are required.

@@ -137,7 +137,7 @@ func (s *Service) openTo(ctx context.Context, t *task, h acs.Held) (bool, error)
 	case s.current == nil || t.ExecutionRole == "":
 		return false, nil
 	}
-	return s.current.MayRead(ctx, t.ExecutionRole, t.ID, h.ARN, h.Selector)
+	return s.current.MayRead(ctx, Reader{t.ExecutionRole, t.ID, t.HeldBy}, h.ARN, h.Selector)
 }
 
 // Holders tells which tasks that have not stopped, of any account and region, were given a

@@ -248,6 +248,19 @@ func TestStaleAcrossAccounts(t *testing.T) {
 		}
 	}
 	check("both are shared", version, "1")
+	// What denies others, for where they are or for having no session, does not deny the task.
+	others := `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*","Condition":{%s}}}`
+	for _, tt := range []struct{ name, condition, db, parameter string }{
+		{"with another address", `"NotIpAddress":{"aws:SourceIp":"192.0.2.0/24"}`, "guess", "guess"},
+		{"with the engine's address", `"NotIpAddress":{"aws:SourceIp":"127.0.0.0/8"}`, version, "1"},
+		{"with sessions", `"Null":{"aws:TokenIssueTime":"true"}`, version, "1"},
+	} {
+		document := fmt.Sprintf(others, tt.condition)
+		if _, err := people.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("execution"), PolicyName: aws.String("place"), PolicyDocument: &document}); err != nil {
+			t.Fatal(err)
+		}
+		check("both are shared "+tt.name, tt.db, tt.parameter)
+	}
 	metric(t, sys, `malote_tasks_stale{account="210987654321",cluster="default",group="family:web",region="us-east-1"} 1`)
 
 	if _, err := ours.DeleteResourcePolicy(ctx, &secretsmanager.DeleteResourcePolicyInput{SecretId: secret.ARN}); err != nil {

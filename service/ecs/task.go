@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -35,6 +36,8 @@ type task struct {
 	Protected *time.Time `json:",omitempty"`
 	// Held is the versions of secrets that its containers were given.
 	Held []acs.Held `json:",omitempty"`
+	// HeldBy is the address of the engine that told of them, from which it reads secrets.
+	HeldBy netip.Addr `json:",omitzero"`
 	// Pins is the versions that they are to be given; see rollout.
 	Pins []acs.Held `json:",omitempty"`
 	// Token is the client token that made it.
