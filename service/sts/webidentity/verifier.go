@@ -33,8 +33,10 @@ const (
 	fetchTime    = 10 * time.Second // of one answer
 	maxAnswer    = 1 << 20          // bytes
 	maxKeys      = 200
-	minRSA       = 2048 // bits
-	maxProviders = 1024 // whose keys are remembered
+	maxTried     = 10      // of one id, or of none
+	minRSA       = 2048    // bits; the JOSE library reads none of more than 4096
+	maxProviders = 1024    // whose keys are remembered
+	overhead     = 1 << 10 // bytes, about, of a provider or a key beside its strings
 )
 
 const (
@@ -51,12 +53,17 @@ type Provider struct {
 	Thumbprints []string // SHA-1 hashes, in hex, of certificates to be trusted where the system's authorities do not vouch
 }
 
+// id tells providers apart.
+func (p *Provider) id() string {
+	return p.ID + "\n" + p.Issuer + "\n" + strings.Join(p.Thumbprints, "\n")
+}
+
 // Verifier holds tokens against their issuers' keys, which it asks for and remembers. It
 // is safe for concurrent use.
 type Verifier struct {
 	roots *x509.CertPool // nil: the system's
 	now   func() time.Time
-	mu    sync.Mutex // guards adding to known
+	mu    sync.Mutex // guards putting into known
 	known *recent.Cache[*keys]
 	log   *slog.Logger
 }
@@ -79,7 +86,7 @@ type keys struct {
 }
 
 func (v *Verifier) keysOf(p *Provider) *keys {
-	id := p.ID + "\n" + p.Issuer + "\n" + strings.Join(p.Thumbprints, "\n")
+	id := p.id()
 	if k, ok := v.known.Get(id); ok {
 		return k
 	}
@@ -89,7 +96,7 @@ func (v *Verifier) keysOf(p *Provider) *keys {
 		return k
 	}
 	k := &keys{asking: make(chan struct{}, 1)}
-	v.known.Put(id, k, 32<<10)
+	v.known.Put(id, k, overhead)
 	return k
 }
 
@@ -144,7 +151,7 @@ func (k *keys) find(t *Token, now time.Time) (found []jose.JSONWebKey, ask bool)
 	if age < staleFor && (k.failed == nil || k.failed.Reason == Unreachable) {
 		header := t.jws.Signatures[0].Protected
 		for _, key := range k.list {
-			if (header.KeyID == "" || key.KeyID == header.KeyID) && signs(&key, header.Algorithm) {
+			if len(found) < maxTried && (header.KeyID == "" || key.KeyID == header.KeyID) && signs(&key, header.Algorithm) {
 				found = append(found, key)
 			}
 		}
@@ -197,6 +204,25 @@ func (v *Verifier) ask(ctx context.Context, k *keys, p *Provider) {
 		return
 	}
 	k.list, k.fetched = list, k.tried
+	size := overhead
+	for _, key := range list {
+		size += weight(&key)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	id := p.id()
+	if now, ok := v.known.Get(id); !ok || now == k {
+		v.known.Put(id, k, size)
+	}
+}
+
+// weight is about how many bytes a key takes.
+func weight(key *jose.JSONWebKey) int {
+	size := overhead + len(key.KeyID) + len(key.Algorithm)
+	if public, ok := key.Key.(*rsa.PublicKey); ok {
+		size += public.N.BitLen() / 8
+	}
+	return size
 }
 
 // fetch follows OpenID Connect Discovery 1.0: the issuer's configuration names where its
@@ -228,7 +254,7 @@ func (v *Verifier) fetch(ctx context.Context, p *Provider) ([]jose.JSONWebKey, *
 		if err := key.UnmarshalJSON(raw); err != nil || !key.Valid() || !key.IsPublic() || key.Use == "enc" {
 			continue
 		}
-		list = append(list, key)
+		list = append(list, jose.JSONWebKey{Key: key.Key, KeyID: key.KeyID, Algorithm: key.Algorithm}) // no certificates
 	}
 	return list, nil
 }

@@ -2,12 +2,14 @@ package webidentity_test
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -312,6 +314,66 @@ func TestKeysAreRemembered(t *testing.T) {
 	w.pass(11 * time.Minute)
 	_, err = w.check(t, ofFresh)
 	want(t, err, webidentity.Invalid, noKey)
+}
+
+// Whoever has no credentials may have a token checked: an issuer does not make that dear.
+func TestFewAndSmallKeys(t *testing.T) {
+	w := newWorld(t)
+	key := webidentitytest.RSA(t, "large", 2048)
+	claims := w.Claims(w.now, nil)
+	large := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 4096, 1), E: 65537} // of 4097 bits
+	w.Answer = func(rw http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/keys") {
+			return false
+		}
+		public, err := (&jose.JSONWebKey{Key: large, KeyID: "large"}).MarshalJSON()
+		if err != nil {
+			t.Error(err)
+		}
+		fmt.Fprintf(rw, `{"keys":[%s]}`, public)
+		return true
+	}
+	_, err := w.check(t, webidentitytest.Sign(t, key, claims))
+	want(t, err, webidentity.Invalid, noKey)
+
+	w.Answer = nil
+	w.pass(11 * time.Minute)
+	var nameless []webidentitytest.Key
+	for range 11 {
+		nameless = append(nameless, webidentitytest.P256(t, ""))
+	}
+	w.Publish(nameless...)
+	if _, err := w.check(t, webidentitytest.Sign(t, nameless[9], claims)); err != nil {
+		t.Errorf("by the tenth key: %v", err)
+	}
+	_, err = w.check(t, webidentitytest.Sign(t, nameless[10], claims))
+	want(t, err, webidentity.Invalid, "signature")
+}
+
+// Keys that take much memory are not remembered for all of a thousand providers.
+func TestLargeKeysAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	key := webidentitytest.P256(t, strings.Repeat("k", 1_000_000))
+	w.Publish(key)
+	token, err := webidentity.Parse(webidentitytest.Sign(t, webidentitytest.P256(t, "other"), w.Claims(w.now, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const providers = 80
+	round := func() int {
+		before := w.Asked()
+		for i := range providers {
+			_ = w.Verify(t.Context(), token, &webidentity.Provider{ID: fmt.Sprint(i), Issuer: w.URL})
+		}
+		return (w.Asked() - before) / 2
+	}
+	if asked := round(); asked != providers {
+		t.Fatalf("%d providers were asked, want %d", asked, providers)
+	}
+	// 64 MB are remembered, so these 80 do not fit.
+	if asked := round(); asked < providers-64 {
+		t.Errorf("%d of %d providers with a megabyte each were asked again, want at least %d", asked, providers, providers-64)
+	}
 }
 
 // What an issuer may answer, and where it may send us.
