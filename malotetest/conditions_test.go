@@ -77,6 +77,7 @@ func TestConditionKeys(t *testing.T) {
 	key, err := kms.NewFromConfig(admin).CreateKey(ctx, &kms.CreateKeyInput{Tags: []kmstypes.Tag{{TagKey: str("team"), TagValue: str("blue")}}})
 	must(err)
 	keyID, keyARN := key.KeyMetadata.KeyId, *key.KeyMetadata.Arn
+	storage := &ecstypes.ClusterConfiguration{ManagedStorageConfiguration: &ecstypes.ManagedStorageConfiguration{FargateEphemeralStorageKmsKeyId: &keyARN}}
 	_, err = kms.NewFromConfig(admin).CreateAlias(ctx, &kms.CreateAliasInput{AliasName: str("alias/team"), TargetKeyId: keyID})
 	must(err)
 	secret, err := secretsmanager.NewFromConfig(admin).CreateSecret(ctx, &secretsmanager.CreateSecretInput{
@@ -242,6 +243,14 @@ func TestConditionKeys(t *testing.T) {
 		}},
 		{"ecs:TagResource", with("ecs:CreateAction", "CreateCluster", blue), func(ctx context.Context, as aws.Config) error {
 			_, err := ecs.NewFromConfig(as).CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: str("made"), Tags: []ecstypes.Tag{{Key: str("team"), Value: str("blue")}}})
+			return err
+		}},
+		{"ecs:CreateCluster", with("ecs:fargate-ephemeral-storage-kms-key", keyARN, "ecs:capacity-provider", "FARGATE", blue), func(ctx context.Context, as aws.Config) error {
+			_, err := ecs.NewFromConfig(as).CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: str("sealed"), Configuration: storage, CapacityProviders: []string{"FARGATE"}, Tags: []ecstypes.Tag{{Key: str("team"), Value: str("blue")}}})
+			return err
+		}},
+		{"ecs:UpdateCluster", with("ecs:fargate-ephemeral-storage-kms-key", keyARN, "ecs:cluster", cluster), func(ctx context.Context, as aws.Config) error {
+			_, err := ecs.NewFromConfig(as).UpdateCluster(ctx, &ecs.UpdateClusterInput{Cluster: str("team"), Configuration: storage})
 			return err
 		}},
 		{"ecs:ListTasks", with("ecs:cluster", cluster), func(ctx context.Context, as aws.Config) error {

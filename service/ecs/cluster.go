@@ -3,6 +3,7 @@ package ecs
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,11 @@ func (s *Service) activeCluster(tx store.Tx, sc scope, name string) (*cluster, e
 // authorizeCluster asks for an action on a cluster with its tags, and leaves to the
 // caller what to say when there is none.
 func (s *Service) authorizeCluster(ctx context.Context, action, name string) error {
+	return s.authorizeClusterWith(ctx, action, name, nil)
+}
+
+// authorizeClusterWith is authorizeCluster for a request that has more conditions.
+func (s *Service) authorizeClusterWith(ctx context.Context, action, name string, more map[string][]string) error {
 	sc := scopeOf(ctx)
 	var tags []types.Tag
 	err := s.store.View(ctx, func(tx store.Tx) error {
@@ -72,10 +78,9 @@ func (s *Service) authorizeCluster(ctx context.Context, action, name string) err
 	if err != nil {
 		return err
 	}
-	return s.authz.Authorize(ctx, &authz.Access{
-		Action: action, Resource: sc.clusterARN(name), Tags: tagMap(tags),
-		Conditions: map[string][]string{"ecs:cluster": {sc.clusterARN(name)}},
-	})
+	conditions := map[string][]string{"ecs:cluster": {sc.clusterARN(name)}}
+	maps.Copy(conditions, more)
+	return s.authz.Authorize(ctx, &authz.Access{Action: action, Resource: sc.clusterARN(name), Tags: tagMap(tags), Conditions: conditions})
 }
 
 // CreateCluster makes a cluster. One that exists already is answered as it is.
@@ -85,9 +90,11 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 	if name == "" {
 		name = "default"
 	}
+	conditions := map[string][]string{}
+	maps.Copy(conditions, strategyConditions(in.CapacityProviders))
+	maps.Copy(conditions, storageConditions(in.Configuration))
 	if err := s.authz.Authorize(ctx, &authz.Access{
-		Action: "ecs:CreateCluster", Resource: sc.clusterARN(name), RequestTags: tagMap(in.Tags),
-		Conditions: strategyConditions(in.CapacityProviders),
+		Action: "ecs:CreateCluster", Resource: sc.clusterARN(name), RequestTags: tagMap(in.Tags), Conditions: conditions,
 	}); err != nil {
 		return nil, err
 	}
@@ -283,7 +290,7 @@ func (s *Service) UpdateCluster(ctx context.Context, in *ecs.UpdateClusterInput)
 		keys, err = s.configuredKeys(ctx, in.Configuration)
 		return err
 	}
-	err := s.updateCheckedCluster(ctx, "ecs:UpdateCluster", in.Cluster, check, func(tx store.Tx, c *cluster) (err error) {
+	err := s.updateCheckedCluster(ctx, "ecs:UpdateCluster", in.Cluster, storageConditions(in.Configuration), check, func(tx store.Tx, c *cluster) (err error) {
 		if in.ServiceConnectDefaults != nil && aws.ToString(in.ServiceConnectDefaults.Namespace) != "" {
 			return unsupported("serviceConnectDefaults")
 		}
@@ -334,21 +341,21 @@ func (s *Service) PutClusterCapacityProviders(ctx context.Context, in *ecs.PutCl
 
 // updateCluster authorizes action and changes an active cluster.
 func (s *Service) updateCluster(ctx context.Context, action string, ref *string, change func(store.Tx, *cluster) error) error {
-	return s.updateCheckedCluster(ctx, action, ref, func() error { return nil }, change)
+	return s.updateCheckedCluster(ctx, action, ref, nil, func() error { return nil }, change)
 }
 
-// updateCheckedCluster is updateCluster with a check that comes once the action is allowed,
-// outside of the transaction.
-func (s *Service) updateCheckedCluster(ctx context.Context, action string, ref *string, check func() error, change func(store.Tx, *cluster) error) error {
+// updateCheckedCluster is updateCluster with conditions of the request, and a check that comes
+// once the action is allowed, outside of the transaction.
+func (s *Service) updateCheckedCluster(ctx context.Context, action string, ref *string, conditions map[string][]string, check func() error, change func(store.Tx, *cluster) error) error {
 	sc := scopeOf(ctx)
 	name, err := sc.clusterName(ref)
 	if err != nil {
-		if denied := s.authz.Authorize(ctx, &authz.Access{Action: action, Resource: aws.ToString(ref)}); denied != nil {
+		if denied := s.authz.Authorize(ctx, &authz.Access{Action: action, Resource: aws.ToString(ref), Conditions: conditions}); denied != nil {
 			return denied
 		}
 		return err
 	}
-	if err := s.authorizeCluster(ctx, action, name); err != nil {
+	if err := s.authorizeClusterWith(ctx, action, name, conditions); err != nil {
 		return err
 	}
 	if err := check(); err != nil {

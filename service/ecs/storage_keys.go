@@ -69,6 +69,14 @@ func (s *Service) configuredKeys(ctx context.Context, c *types.ClusterConfigurat
 	return keys, nil
 }
 
+// storageConditions are what policies may ask about the keys of a configuration.
+func storageConditions(c *types.ClusterConfiguration) map[string][]string {
+	if c == nil || c.ManagedStorageConfiguration == nil || aws.ToString(c.ManagedStorageConfiguration.FargateEphemeralStorageKmsKeyId) == "" {
+		return nil
+	}
+	return map[string][]string{"ecs:fargate-ephemeral-storage-kms-key": {*c.ManagedStorageConfiguration.FargateEphemeralStorageKmsKeyId}}
+}
+
 // checkStorageKey refuses a key that could never be used.
 func (s *Service) checkStorageKey(ctx context.Context, member, id string) error {
 	if strings.HasPrefix(id, "alias/") || strings.Contains(id, ":alias/") {

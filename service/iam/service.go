@@ -48,8 +48,8 @@ func New(c Config) *Service {
 
 func account(ctx context.Context) string { return caller.From(ctx).Principal.Account }
 
-// authorize asks whether the caller may. Credentials of GetSessionToken may not call IAM
-// at all, for they carry no MFA.
+// authorize asks whether the caller may. Credentials of GetSessionToken may not call IAM at
+// all, for they carry no MFA, and those of GetFederationToken never may.
 func (s *Service) authorize(ctx context.Context, a *authz.Access) error {
 	if p := caller.From(ctx).Principal; p.Type != caller.AssumedRole && !p.IssuedAt.IsZero() {
 		return errSessionToken
