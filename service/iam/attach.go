@@ -27,7 +27,7 @@ func attachable(tx *directory.Tx, account, arn, absent string) error {
 	} else if err != nil {
 		return err
 	}
-	if owner == directory.AWS && strings.HasPrefix(path, "/aws-service-role/") {
+	if owner == directory.AWS && strings.HasPrefix(path, linkedPrefix) {
 		return &types.PolicyNotAttachableException{Message: aws.String("Cannot attach a Service Role Policy to a Customer Role.")}
 	}
 	return nil

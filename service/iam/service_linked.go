@@ -27,7 +27,10 @@ var linkable = map[string]linked{
 
 const serviceCondition = "iam:AWSServiceName"
 
-func linkedPath(service string) string { return "/aws-service-role/" + service + "/" }
+// linkedPrefix is of the paths of services' own roles.
+const linkedPrefix = "/aws-service-role/"
+
+func linkedPath(service string) string { return linkedPrefix + service + "/" }
 
 // modifiable refuses to change a role that is a service's.
 func modifiable(sub *subject) error {

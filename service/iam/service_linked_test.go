@@ -131,3 +131,30 @@ func TestServiceLinkedRoles(t *testing.T) {
 	_, err = status(*task)
 	wantError(t, err, "NoSuchEntity", "Cannot find deletion status for given id.")
 }
+
+// The services' own path is nobody else's.
+func TestServiceLinkedPath(t *testing.T) {
+	t.Parallel()
+	ctx, sys := t.Context(), malotetest.New(t)
+	admin := iam.NewFromConfig(sys.Config())
+	path := aws.String("/aws-service-role/ecs.amazonaws.com/")
+	refused := func(err error) {
+		t.Helper()
+		wantError(t, err, "InvalidInput", "Path prefix '/aws-service-role/' can only be used for AWS Service linked Roles")
+	}
+	document := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	_, err := admin.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("AWSServiceRoleForECS"), Path: path, AssumeRolePolicyDocument: &document})
+	refused(err)
+	_, err = admin.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("amy"), Path: path})
+	refused(err)
+	_, err = admin.CreateGroup(ctx, &iam.CreateGroupInput{GroupName: aws.String("team"), Path: path})
+	refused(err)
+	_, err = admin.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String("host"), Path: path})
+	refused(err)
+	ok(admin.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("amy"), Path: aws.String("/service-role/")}))(t)
+	_, err = admin.UpdateUser(ctx, &iam.UpdateUserInput{UserName: aws.String("amy"), NewPath: path})
+	refused(err)
+	ok(admin.CreateGroup(ctx, &iam.CreateGroupInput{GroupName: aws.String("team")}))(t)
+	_, err = admin.UpdateGroup(ctx, &iam.UpdateGroupInput{GroupName: aws.String("team"), NewPath: path})
+	refused(err)
+}

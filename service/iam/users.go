@@ -65,11 +65,22 @@ func (s *Service) newEntity(ctx context.Context, kind directory.Kind, prefix, na
 			return nil, err
 		}
 	}
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
 	var err error
 	if e.Tags, err = newTags(tags, sameTag(kind)); err != nil {
 		return nil, err
 	}
 	return e, s.room(ctx, kind)
+}
+
+// checkPath refuses a new path that is the services' own roles'.
+func checkPath(path *string) error {
+	if strings.HasPrefix(aws.ToString(path), linkedPrefix) {
+		return invalidInput("Path prefix '%s' can only be used for AWS Service linked Roles", linkedPrefix)
+	}
+	return nil
 }
 
 // CreateUser makes a user without any right.
@@ -200,6 +211,9 @@ func (s *Service) rename(ctx context.Context, action string, kind directory.Kind
 	access := &authz.Access{Action: action, Resource: "arn:aws:iam::" + to.Account + ":" + string(kind) + to.Path + to.Name}
 	access.Tags = directory.TagMap(to.Tags)
 	if err := s.authorize(ctx, access); err != nil {
+		return err
+	}
+	if err := checkPath(newPath); err != nil {
 		return err
 	}
 	return s.dir.Update(ctx, func(tx *directory.Tx) error {
