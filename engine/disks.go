@@ -89,6 +89,15 @@ func (t *task) storageKey() ([]byte, error) {
 	}
 }
 
+// forgetStorage forgets the key of a storage that is made, or never will be, and those that
+// are given yet.
+func (t *task) forgetStorage() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.storage)
+	t.storage, t.noStorage = nil, true
+}
+
 // serviceKey is a key that nobody ever has: it goes from here into the kernel.
 func serviceKey() ([]byte, error) {
 	key := make([]byte, volume.KeySize)

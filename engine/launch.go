@@ -24,6 +24,7 @@ const (
 // prepare makes what the task's containers share: the pause container and the volumes.
 // What is there from before a restart is used again.
 func (t *task) prepare() error {
+	defer t.forgetStorage()
 	for _, v := range t.work.Definition.Volumes {
 		source, err := t.prepareVolume(v)
 		if err != nil {
@@ -33,10 +34,7 @@ func (t *task) prepare() error {
 		t.binds[aws.ToString(v.Name)] = source
 		t.mu.Unlock()
 	}
-	t.mu.Lock()
-	clear(t.storage) // of one that was there already
-	t.storage = nil
-	t.mu.Unlock()
+	t.forgetStorage()
 	if t.router != nil {
 		if err := t.prepareRouter(); err != nil {
 			return fmt.Errorf("ResourceInitializationError: unable to generate firelens config file: %w", err)

@@ -53,6 +53,7 @@ type task struct {
 	infrastructure *acs.Credentials
 	// storage is the key of its ephemeral storage, until that is made.
 	storage     []byte
+	noStorage   bool          // no key of it is wanted any more
 	credentials chan struct{} // closed and replaced when they change
 	resolved    *resolved
 	former      []string                  // values that it had before
@@ -135,7 +136,9 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 // give replaces the roles' credentials.
 func (t *task) give(execution, application, infrastructure *acs.Credentials, storage []byte) {
 	t.mu.Lock()
-	if storage != nil {
+	if t.noStorage {
+		clear(storage)
+	} else if storage != nil {
 		clear(t.storage)
 		t.storage = storage
 	}
@@ -445,6 +448,7 @@ func (t *task) sleep(d time.Duration) {
 // cleanup removes all that was made for the task. It tries for a minute, longer while no
 // Docker answers; what is left after that the next start of an engine sweeps away.
 func (t *task) cleanup() {
+	t.forgetStorage()
 	t.drain()
 	deadline := time.Now().Add(time.Minute)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
