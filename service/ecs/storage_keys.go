@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -19,6 +20,9 @@ import (
 // fargatePrincipal is whom a key's policy has to allow kms:GenerateDataKeyWithoutPlaintext and
 // kms:CreateGrant.
 const fargatePrincipal = "fargate.amazonaws.com"
+
+// retireTime is how long retiring a grant may take.
+const retireTime = 10 * time.Second
 
 // storageKeys are the KMS keys of a cluster's tasks, as they were given.
 type storageKeys struct {
@@ -151,7 +155,10 @@ func (st *stream) storageKey(ctx context.Context, t *task) ([]byte, error) {
 	opened, err := st.s.keys.Decrypt(as("Decrypt"), &kms.DecryptInput{
 		CiphertextBlob: made.CiphertextBlob, KeyId: made.KeyId, EncryptionContext: pairs, GrantTokens: []string{*grant.GrantToken},
 	})
-	if _, retired := st.s.keys.RetireGrant(as("RetireGrant"), &kms.RetireGrantInput{GrantId: grant.GrantId, KeyId: made.KeyId}); retired != nil {
+	// Also when the engine is gone meanwhile: nobody else would.
+	retiring, done := context.WithTimeout(context.WithoutCancel(as("RetireGrant")), retireTime)
+	defer done()
+	if _, retired := st.s.keys.RetireGrant(retiring, &kms.RetireGrantInput{GrantId: grant.GrantId, KeyId: made.KeyId}); retired != nil {
 		st.s.log.ErrorContext(ctx, "retiring the grant of a task's storage", "task", *t.Task.TaskArn, "grant", *grant.GrantId, "err", retired)
 	}
 	if err != nil {
