@@ -482,10 +482,11 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 		LaunchType: t.Task.LaunchType, CreatedAt: *t.Task.CreatedAt, EnableExecuteCommand: t.Task.EnableExecuteCommand, Pins: t.Pins,
 		Region: st.sc.region, Account: st.sc.account, Volumes: t.Volumes,
 	}
+	record := &told{arn: message.ARN, asker: askerOf(t, d)}
 	if storage := t.Task.FargateEphemeralStorage; storage != nil {
 		message.StorageKMSKeyID = aws.ToString(storage.KmsKeyId)
 		if rank(aws.ToString(t.Task.LastStatus)) < rank("RUNNING") { // once it runs, the storage is there
-			key, err := st.storageKey(ctx, t)
+			key, err := st.storageKey(ctx, t, record.asker)
 			if api := smithy.APIError(nil); err != nil && errors.As(err, &api) {
 				if !t.Delivered {
 					return st.fail(ctx, t.ID, storageFailure(message.StorageKMSKeyID, api))
@@ -500,7 +501,6 @@ func (st *stream) tell(ctx context.Context, p *placement) error {
 			defer clear(key)
 		}
 	}
-	record := &told{arn: message.ARN, asker: askerOf(t, d)}
 	for _, role := range []struct {
 		kind acs.RoleType
 		arn  string

@@ -51,7 +51,7 @@ func (k *leaving) RetireGrant(ctx context.Context, in *kms.RetireGrantInput) (*k
 	return nil, k.ask(ctx)
 }
 
-// An engine that hangs up leaves no grant behind.
+// An engine that hangs up leaves no grant behind. All that KMS is asked is for the task.
 func TestAGrantIsRetiredWhenTheEngineIsGone(t *testing.T) {
 	t.Parallel()
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -59,13 +59,16 @@ func TestAGrantIsRetiredWhenTheEngineIsGone(t *testing.T) {
 	st := &stream{s: &Service{keys: keys, now: time.Now, log: slog.New(slog.DiscardHandler)}, sc: scope{"111122223333", "us-east-1"}}
 	_, err := st.storageKey(ctx, &task{Cluster: "default", Task: types.Task{
 		TaskArn: aws.String("arn:task"), FargateEphemeralStorage: &types.TaskEphemeralStorage{KmsKeyId: aws.String("key")},
-	}})
+	}}, caller.Task{ARN: "arn:task", Service: "web"})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("storageKey = %v", err)
 	}
 	var operations []string
 	for _, r := range keys.asked {
 		operations = append(operations, r.Operation)
+		if r.Task == nil || r.Task.ARN != "arn:task" || r.Task.Service != "web" {
+			t.Errorf("%s is not said to be for the task: %+v", r.Operation, r.Task)
+		}
 	}
 	if want := []string{"GenerateDataKeyWithoutPlaintext", "CreateGrant", "RetireGrant"}; !slices.Equal(operations, want) {
 		t.Errorf("KMS did %v, want %v", operations, want)

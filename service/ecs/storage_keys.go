@@ -126,9 +126,9 @@ func (r *revision) ephemeralStorage() *types.DeploymentEphemeralStorage {
 // from again is not kept: the storage is not to be read once the task is over.
 //
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-storage-encryption.html
-func (st *stream) storageKey(ctx context.Context, t *task) ([]byte, error) {
+func (st *stream) storageKey(ctx context.Context, t *task, asker caller.Task) ([]byte, error) {
 	request := caller.Request{
-		ID: newUUID(), Region: st.sc.region, Service: "kms", Time: st.s.now(), Secure: true, SourceARN: *t.Task.TaskArn,
+		ID: newUUID(), Region: st.sc.region, Service: "kms", Time: st.s.now(), Secure: true, SourceARN: *t.Task.TaskArn, Task: &asker,
 		Principal: &caller.Principal{Type: caller.Service, Service: fargatePrincipal, Account: st.sc.account, ARN: fargatePrincipal, ID: fargatePrincipal},
 	}
 	as := func(operation string) context.Context {
