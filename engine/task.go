@@ -415,7 +415,9 @@ func (t *task) act(a action) {
 				t.log.Warn("containers could not be run again", "err", err)
 			}
 		}
-		t.send(ev)
+		if t.ctx.Err() == nil { // else the next engine does it again, and the record is not to say that it failed
+			t.send(ev)
+		}
 	case doCleanup:
 		t.cleanup()
 		t.send(event{kind: evCleaned})

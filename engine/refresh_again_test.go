@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/acs"
+	"github.com/malote/malote/engine/docker"
+)
+
+// refreshedTask is a task on a Docker of which all containers have ended with 0, and what was
+// asked of that.
+func refreshedTask(t *testing.T, asked *acs.Refresh, ids map[string]string) (*task, func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var posts []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Version", "1.41")
+		_, path, _ := strings.Cut(r.URL.Path, "/containers/")
+		switch {
+		case r.Method == http.MethodPost:
+			mu.Lock()
+			defer mu.Unlock()
+			posts = append(posts, strings.TrimSuffix(path+" "+r.URL.Query().Get("signal"), " "))
+			w.WriteHeader(http.StatusNoContent)
+		case strings.HasSuffix(path, "/json"):
+			w.Header().Set("Content-Type", "application/json")
+			w.Write([]byte(`{"Id":"` + strings.TrimSuffix(path, "/json") + `","State":{"Status":"exited","ExitCode":0,"StartedAt":"2026-01-01T00:00:00Z","FinishedAt":"2026-01-01T00:00:01Z"},"Config":{},"HostConfig":{"LogConfig":{"Type":"none"}}}`))
+		}
+	}))
+	t.Cleanup(server.Close)
+	d, err := docker.New("tcp://" + server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	out := &task{
+		engine: &Engine{docker: d, now: time.Now}, log: slog.New(slog.DiscardHandler), work: &acs.Task{Region: "us-east-1"},
+		events: make(chan event, 16), ended: make(chan struct{}), asked: asked, ids: ids,
+	}
+	for _, name := range []string{"files", "app", "doomed"} {
+		out.defs = append(out.defs, types.ContainerDefinition{Name: aws.String(name)})
+	}
+	out.ctx, out.giveUp = context.WithCancel(t.Context())
+	t.Cleanup(out.giveUp)
+	out.effort = out.ctx
+	return out, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return posts
+	}
+}
+
+// What an engine that ends did not finish has not failed.
+func TestARefreshThatTheEngineLeavesIsNotToldOf(t *testing.T) {
+	t.Parallel()
+	task, _ := refreshedTask(t, &acs.Refresh{ID: "a", Containers: []string{"files"}}, map[string]string{"files": "f"})
+	task.giveUp()
+	for range 64 { // to send or to end was a matter of chance
+		task.act(action{kind: doRefresh})
+	}
+	select {
+	case ev := <-task.events:
+		t.Errorf("it was told: %q", ev.reason)
+	default:
+	}
+}
