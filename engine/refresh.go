@@ -50,7 +50,11 @@ func (t *task) refresh() error {
 		}
 	}
 	for _, s := range asked.Signals {
-		if err := t.engine.docker.Signal(t.effort, t.id(s.Container), s.Signal); err != nil {
+		id := t.id(s.Container)
+		if id == "" { // one that was never created has nothing to be told
+			continue
+		}
+		if err := t.engine.docker.Signal(t.effort, id, s.Signal); err != nil {
 			return fmt.Errorf("sending %s to container %s: %w", s.Signal, s.Container, err)
 		}
 	}

@@ -74,3 +74,17 @@ func TestARefreshThatTheEngineLeavesIsNotToldOf(t *testing.T) {
 	default:
 	}
 }
+
+// A container that never was, because what it waited for failed, is not signalled; others are.
+func TestSignalsToAContainerThatNeverWas(t *testing.T) {
+	t.Parallel()
+	task, posts := refreshedTask(t, &acs.Refresh{
+		ID: "a", Containers: []string{"files"}, Signals: []acs.Signal{{Container: "doomed", Signal: "SIGHUP"}, {Container: "app", Signal: "SIGHUP"}},
+	}, map[string]string{"files": "f", "app": "a"})
+	if err := task.refresh(); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(posts(), ", "); got != "f/start, a/kill SIGHUP" {
+		t.Errorf("Docker was asked for %s", got)
+	}
+}
