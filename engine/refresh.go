@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/engine/logs"
 	"github.com/malote/malote/engine/shim"
 	"github.com/malote/malote/internal/ourlabels"
 )
@@ -21,7 +22,8 @@ const (
 	// how long such a container may that has no startTimeout.
 	fetchAgain = time.Minute
 	runAgain   = 2 * time.Minute
-	// maxFormer is how many values that a task had before are kept out of its logs.
+	// maxFormer is how many values that a task had before, or that a refresh which failed was to
+	// give it, are kept out of its logs.
 	maxFormer = 100
 )
 
@@ -61,27 +63,40 @@ func (t *task) refresh() error {
 	t.log.Info("containers were run again", "refresh", asked.ID, "containers", asked.Containers, "signals", asked.Signals)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	values := next.values()
-	for _, v := range old.values() {
-		if !slices.Contains(values, v) && !slices.Contains(t.former, v) {
-			t.former = append(t.former, v)
-		}
-	}
-	t.former = t.former[max(0, len(t.former)-maxFormer):]
 	t.resolved = next
+	t.outlive(old)
 	return nil
 }
 
 // maskAlso keeps values out of the task's logs that it is about to have, and still those that
 // it has or had: a program may print any.
 func (t *task) maskAlso(fresh *resolved) {
-	t.mu.Lock()
-	values := slices.Concat(t.resolved.values(), t.former, fresh.values())
-	streams := slices.Clone(t.streams)
-	t.mu.Unlock()
+	values, streams := t.masked(fresh)
 	for _, s := range streams {
 		s.Mask(values)
 	}
+}
+
+// masked is what is kept out of which logs. Fresh values stay among it if the refresh fails: a
+// container may have written them into a file, and a program may print them later.
+func (t *task) masked(fresh *resolved) ([]string, []*logs.Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	values := slices.Concat(t.resolved.values(), t.former, fresh.values())
+	t.outlive(fresh)
+	return values, slices.Clone(t.streams)
+}
+
+// outlive remembers values that the task may have had, and does not have now. It needs t.mu.
+func (t *task) outlive(r *resolved) {
+	has, values := t.resolved.values(), r.values()
+	t.former = slices.DeleteFunc(t.former, func(v string) bool { return slices.Contains(has, v) || slices.Contains(values, v) })
+	for _, v := range values {
+		if !slices.Contains(has, v) && !slices.Contains(t.former, v) {
+			t.former = append(t.former, v)
+		}
+	}
+	t.former = t.former[max(0, len(t.former)-maxFormer):]
 }
 
 // inOrder are the indices of containers, each after those that it depends on.

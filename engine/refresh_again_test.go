@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/docker"
+	"github.com/malote/malote/inject"
 )
 
 // refreshedTask is a task on a Docker of which all containers have ended with 0, and what was
@@ -86,5 +89,45 @@ func TestSignalsToAContainerThatNeverWas(t *testing.T) {
 	}
 	if got := strings.Join(posts(), ", "); got != "f/start, a/kill SIGHUP" {
 		t.Errorf("Docker was asked for %s", got)
+	}
+}
+
+// What a task had, and what a refresh that failed was to give it, stays out of its logs.
+func TestValuesOfAFailedRefreshStayMasked(t *testing.T) {
+	t.Parallel()
+	with := func(values ...string) *resolved {
+		r := &resolved{secrets: map[string][]variable{}}
+		for _, v := range values {
+			r.secrets["files"] = append(r.secrets["files"], variable{"A", inject.NewValue(v, "arn", "1")})
+		}
+		return r
+	}
+	old, failed, good, last := with("old", "same"), with("failed", "same"), with("good", "same"), with("last", "same")
+	task := &task{resolved: old}
+	task.masked(failed)
+	masks := func(fresh *resolved, want string) {
+		t.Helper()
+		values, _ := task.masked(fresh)
+		slices.Sort(values)
+		if got := strings.Join(slices.Compact(values), " "); got != want {
+			t.Errorf("masked: %s, want %s", got, want)
+		}
+	}
+	masks(good, "failed good old same")
+	task.resolved = good // as when it goes well
+	task.outlive(old)
+	masks(last, "failed good last old same")
+
+	// The oldest go first, and what the task has takes no room.
+	task.resolved = last
+	task.outlive(good)
+	var many []string
+	for i := range maxFormer {
+		many = append(many, fmt.Sprint("v", i))
+	}
+	task.masked(with(many...))
+	task.masked(with(many[0]))
+	if len(task.former) != maxFormer || slices.Contains(task.former, "good") || slices.Contains(task.former, "same") || task.former[maxFormer-1] != many[0] {
+		t.Errorf("former: %d, %q", len(task.former), task.former)
 	}
 }
