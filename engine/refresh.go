@@ -99,20 +99,23 @@ func (t *task) outlive(r *resolved) {
 	t.former = t.former[max(0, len(t.former)-maxFormer):]
 }
 
-// inOrder are the indices of containers, each after those that it depends on.
+// inOrder are the indices of containers, each after those that it depends on, if only by way of
+// others.
 func (t *task) inOrder(containers []string) (order []int) {
+	seen := map[int]bool{}
 	var visit func(name string)
 	visit = func(name string) {
 		i := t.index(name)
-		if i < 0 || slices.Contains(order, i) {
+		if i < 0 || seen[i] {
 			return
 		}
+		seen[i] = true
 		for _, d := range t.defs[i].DependsOn { // without a cycle: see newState
-			if on := aws.ToString(d.ContainerName); slices.Contains(containers, on) {
-				visit(on)
-			}
+			visit(aws.ToString(d.ContainerName))
 		}
-		order = append(order, i)
+		if slices.Contains(containers, name) {
+			order = append(order, i)
+		}
 	}
 	for _, name := range containers {
 		visit(name)

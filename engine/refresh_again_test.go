@@ -131,3 +131,20 @@ func TestValuesOfAFailedRefreshStayMasked(t *testing.T) {
 		t.Errorf("former: %d, %q", len(task.former), task.former)
 	}
 }
+
+// A container is run again after those that it waits for, if only by way of one that is not run again.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	on := func(names ...string) (out []types.ContainerDependency) {
+		for _, name := range names {
+			out = append(out, types.ContainerDependency{ContainerName: &name})
+		}
+		return out
+	}
+	task := &task{defs: []types.ContainerDefinition{
+		{Name: aws.String("render"), DependsOn: on("between")}, {Name: aws.String("between"), DependsOn: on("files")}, {Name: aws.String("files")}, {Name: aws.String("app"), DependsOn: on("render", "files")},
+	}}
+	if got := fmt.Sprint(task.inOrder([]string{"render", "gone", "files"})); got != "[2 0]" {
+		t.Errorf("order %s, want files before render", got)
+	}
+}

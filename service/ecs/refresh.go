@@ -121,6 +121,21 @@ func (f *following) outstanding() (n int) {
 
 // look finds what of a task's is stale, and which of its containers would have it renewed.
 func (c *candidate) look(ctx context.Context, known *currentVersions, f *following) error {
+	type renewal struct {
+		acs.Held
+		current string
+	}
+	var reach []renewal
+	pair := func(r renewal) (was, now acs.Held) {
+		return acs.Held{ARN: r.ARN, Selector: r.Selector, Version: r.Version}, acs.Held{ARN: r.ARN, Selector: r.Selector, Version: r.current}
+	}
+	pass := func(r renewal, why string) {
+		c.beyond = append(c.beyond, r.Held)
+		f.beyond.add(pair(r))
+		if text := "container " + r.Container + ", " + why; !slices.Contains(f.why, text) {
+			f.why = append(f.why, text)
+		}
+	}
 	for _, h := range c.t.Held {
 		current, err := known.of(ctx, c.t, h)
 		if err != nil {
@@ -129,8 +144,6 @@ func (c *candidate) look(ctx context.Context, known *currentVersions, f *followi
 		if current == "" || current == h.Version { // gone, as in compare
 			continue
 		}
-		now := acs.Held{ARN: h.ARN, Selector: h.Selector, Version: current}
-		was := acs.Held{ARN: h.ARN, Selector: h.Selector, Version: h.Version}
 		why := outOfReach(c.definition, c.t.Task.Containers, h)
 		switch {
 		case c.pinned:
@@ -139,18 +152,33 @@ func (c *candidate) look(ctx context.Context, known *currentVersions, f *followi
 			why = "whose agent, of (container-instance " + c.t.Instance + "), is older than this"
 		}
 		if why != "" {
-			c.beyond = append(c.beyond, h)
-			f.beyond.add(was, now)
-			if text := "container " + h.Container + ", " + why; !slices.Contains(f.why, text) {
-				f.why = append(f.why, text)
-			}
+			pass(renewal{h, current}, why)
 			continue
 		}
-		c.stale = append(c.stale, h)
-		f.reached.add(was, now)
+		reach = append(reach, renewal{h, current})
 		if !slices.Contains(c.again, h.Container) {
 			c.again = append(c.again, h.Container)
 		}
+	}
+	// One that is not run again may be what another one was to be run again for.
+	for i := 0; i < len(c.again); i++ {
+		name := c.again[i]
+		other := handedOn(c.definition, c.t.Task.Containers, name, c.again)
+		if other == "" {
+			continue
+		}
+		reach = slices.DeleteFunc(reach, func(r renewal) bool {
+			if r.Container != name {
+				return false
+			}
+			pass(r, "whose files container "+other+" may have made others of, which is not run again")
+			return true
+		})
+		c.again, i = slices.Delete(c.again, i, i+1), -1
+	}
+	for _, r := range reach {
+		c.stale = append(c.stale, r.Held)
+		f.reached.add(pair(r))
 	}
 	return nil
 }
@@ -209,6 +237,42 @@ func outOfReach(d *types.TaskDefinition, containers []types.Container, h acs.Hel
 		}
 	}
 	return ""
+}
+
+// handedOn names a container that may have made other files of those that one wrote, for a third
+// one: it began after that one, sees what it wrote, and has ended. "" when there is none but those
+// that are run again.
+func handedOn(d *types.TaskDefinition, containers []types.Container, name string, again []string) string {
+	all := map[string]*types.ContainerDefinition{}
+	for i := range d.ContainerDefinitions {
+		all[aws.ToString(d.ContainerDefinitions[i].Name)] = &d.ContainerDefinitions[i]
+	}
+	for _, now := range containers {
+		other := aws.ToString(now.Name)
+		c := all[other]
+		ran := aws.ToString(now.LastStatus) == "STOPPED" && aws.ToString(now.RuntimeId) != ""
+		if c == nil || !ran || other == name || slices.Contains(again, other) || !after(all, other, name, map[string]bool{}) || !handsTo(all[name], c) {
+			continue
+		}
+		for third, to := range all {
+			if third != name && third != other && handsTo(c, to) {
+				return other
+			}
+		}
+	}
+	return ""
+}
+
+// after reports whether a container depends on another one, if only by way of others. Those that
+// were seen are not looked at again.
+func after(all map[string]*types.ContainerDefinition, container, other string, seen map[string]bool) bool {
+	if all[container] == nil || seen[container] {
+		return false
+	}
+	seen[container] = true
+	return slices.ContainsFunc(all[container].DependsOn, func(on types.ContainerDependency) bool {
+		return aws.ToString(on.ContainerName) == other || after(all, aws.ToString(on.ContainerName), other, seen)
+	})
 }
 
 // handsTo reports whether another container sees what one writes into a volume.

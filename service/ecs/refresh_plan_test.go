@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,6 +80,108 @@ func TestOutOfReach(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
+}
+
+// chain is a pod whose sidecar is followed by another one, render, that reads its files and writes
+// those of the app.
+func chain() (*types.TaskDefinition, []types.Container) {
+	mount := func(volume string, readOnly bool) types.MountPoint {
+		return types.MountPoint{SourceVolume: &volume, ContainerPath: aws.String("/" + volume), ReadOnly: &readOnly}
+	}
+	waits := func(on string) []types.ContainerDependency {
+		return []types.ContainerDependency{{ContainerName: &on, Condition: types.ContainerConditionSuccess}}
+	}
+	d := &types.TaskDefinition{ContainerDefinitions: []types.ContainerDefinition{
+		{Name: aws.String("files"), Essential: aws.Bool(false), MountPoints: []types.MountPoint{mount("secrets", false)}},
+		{Name: aws.String("render"), Essential: aws.Bool(false), MountPoints: []types.MountPoint{mount("secrets", true), mount("config", false)}, DependsOn: waits("files")},
+		{Name: aws.String("app"), MountPoints: []types.MountPoint{mount("config", true)}, DependsOn: waits("render")},
+	}}
+	ended := func(name string) types.Container {
+		return types.Container{Name: &name, LastStatus: aws.String("STOPPED"), ExitCode: aws.Int32(0), RuntimeId: aws.String("id")}
+	}
+	return d, []types.Container{ended("files"), ended("render"), {Name: aws.String("app"), LastStatus: aws.String("RUNNING"), RuntimeId: aws.String("id")}}
+}
+
+func TestLookAtAChain(t *testing.T) {
+	t.Parallel()
+	const beyond = "container files, whose files container render may have made others of, which is not run again"
+	for _, tt := range []struct {
+		name   string
+		change func(d *types.TaskDefinition, c *candidate)
+		again  string
+		why    string
+	}{
+		{"what another made files of", nil, "", beyond},
+		{"one between them", func(d *types.TaskDefinition, _ *candidate) {
+			d.ContainerDefinitions = append(d.ContainerDefinitions, types.ContainerDefinition{Name: aws.String("between"), DependsOn: d.ContainerDefinitions[1].DependsOn})
+			d.ContainerDefinitions[1].DependsOn = []types.ContainerDependency{{ContainerName: aws.String("between"), Condition: types.ContainerConditionStart}}
+		}, "", beyond},
+		{"both have the secret", func(_ *types.TaskDefinition, c *candidate) { c.t.Held = append(c.t.Held, held("render", "secret")) }, "files render", ""},
+		{"the other has another secret", func(_ *types.TaskDefinition, c *candidate) { c.t.Held = append(c.t.Held, held("render", "unchanged")) }, "", beyond},
+		{"the other has it, and is itself out of reach", func(d *types.TaskDefinition, c *candidate) {
+			c.t.Held = append(c.t.Held, held("render", "secret"))
+			d.ContainerDefinitions[1].DockerLabels = map[string]string{"malote.secrets": "docker-env"}
+		}, "", "container render, which has it in Docker's configuration; " + beyond},
+		{"a third one after both", func(d *types.TaskDefinition, c *candidate) {
+			c.t.Held = append(c.t.Held, held("render", "secret"))
+			last := d.ContainerDefinitions[1]
+			last.Name, last.DependsOn = aws.String("last"), []types.ContainerDependency{{ContainerName: aws.String("render")}}
+			last.MountPoints = []types.MountPoint{{SourceVolume: aws.String("config")}}
+			d.ContainerDefinitions = append(d.ContainerDefinitions, last)
+			c.t.Task.Containers = append(c.t.Task.Containers, types.Container{Name: aws.String("last"), LastStatus: aws.String("STOPPED"), RuntimeId: aws.String("id")})
+		}, "", "container render, whose files container last may have made others of, which is not run again; " + beyond},
+		{"one that only reads", func(d *types.TaskDefinition, _ *candidate) {
+			for _, c := range d.ContainerDefinitions[1:] { // as one that migrates a database
+				c.MountPoints[0] = types.MountPoint{SourceVolume: aws.String("secrets"), ReadOnly: aws.Bool(true)}
+			}
+			d.ContainerDefinitions[1].MountPoints = d.ContainerDefinitions[1].MountPoints[:1]
+		}, "files", ""},
+		{"one that makes files of others", func(d *types.TaskDefinition, _ *candidate) {
+			d.ContainerDefinitions[1].MountPoints = d.ContainerDefinitions[1].MountPoints[1:]
+			d.ContainerDefinitions[2].MountPoints = append(d.ContainerDefinitions[2].MountPoints, types.MountPoint{SourceVolume: aws.String("secrets")})
+		}, "files", ""},
+		{"one from before", func(d *types.TaskDefinition, _ *candidate) {
+			d.ContainerDefinitions[0].DependsOn, d.ContainerDefinitions[1].DependsOn = []types.ContainerDependency{{ContainerName: aws.String("render")}}, nil
+			d.ContainerDefinitions[2].DependsOn[0].ContainerName = aws.String("files")
+		}, "files", ""},
+		{"one that runs on", func(_ *types.TaskDefinition, c *candidate) {
+			c.t.Task.Containers[1].LastStatus, c.t.Task.Containers[1].ExitCode = aws.String("RUNNING"), nil
+		}, "files", ""},
+		{"one that never was", func(_ *types.TaskDefinition, c *candidate) {
+			c.t.Task.Containers[1].ExitCode, c.t.Task.Containers[1].RuntimeId = aws.Int32(143), nil
+		}, "files", ""},
+	} {
+		d, containers := chain()
+		c := &candidate{t: &task{Task: types.Task{TaskArn: aws.String("arn:aws:ecs:us-east-1:1:task/default/t"), Containers: containers}, Held: []acs.Held{held("files", "secret")}}, definition: d, able: true}
+		if tt.change != nil {
+			tt.change(d, c)
+		}
+		f := &following{}
+		s := &Service{current: currentOf{versions: map[string]string{"secret": "2", "unchanged": "1"}}}
+		if err := c.look(t.Context(), &currentVersions{s: s}, f); err != nil {
+			t.Fatal(err)
+		}
+		if again, why := strings.Join(c.again, " "), strings.Join(f.why, "; "); again != tt.again || why != tt.why {
+			t.Errorf("%s: runs %q again, and does not reach %q; want %q and %q", tt.name, again, why, tt.again, tt.why)
+		}
+		if len(c.stale) != len(c.again) || (len(c.stale) > 0) != (len(f.reached.current) > 0) || (len(c.beyond) > 0) != (tt.why != "") {
+			t.Errorf("%s: stale %v of %v, beyond %v", tt.name, c.stale, f.reached, c.beyond)
+		}
+	}
+}
+
+func held(container, secret string) acs.Held {
+	return acs.Held{Container: container, Name: "A", ARN: "arn:aws:secretsmanager:us-east-1:1:secret:" + secret, Version: "1"}
+}
+
+// currentOf are the current versions of secrets by their names.
+type currentOf struct {
+	Versions
+	versions map[string]string
+}
+
+func (c currentOf) Current(_ context.Context, arn, _ string) (string, error) {
+	return c.versions[arn[strings.LastIndexByte(arn, ':')+1:]], nil
 }
 
 func TestSignals(t *testing.T) {
