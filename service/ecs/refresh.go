@@ -26,6 +26,10 @@ import (
 // was, and went on well.
 const refreshAtOnce = 5
 
+// refreshPatience is how long an engine that is there may take to say what became of a refresh,
+// besides the startTimeouts of the containers.
+const refreshPatience = 15 * time.Minute
+
 // refreshing is a service's way to versions that became current.
 type refreshing struct {
 	For    []acs.Held // those versions
@@ -41,6 +45,7 @@ type refreshing struct {
 type refreshAsked struct {
 	acs.Refresh
 	Stale []acs.Held // what the task held
+	Until time.Time  // to answer
 }
 
 // candidate is a task of a service that refreshes.
@@ -48,6 +53,7 @@ type candidate struct {
 	t          *task
 	definition *types.TaskDefinition
 	asked      bool
+	overdue    string // the id of what was asked and not answered in time
 	running    bool
 	able       bool // its engine knows how
 	connected  bool // and listens
@@ -86,7 +92,9 @@ func (s *Service) candidatesOf(tx store.Tx, f *following) error {
 		} else if err != nil {
 			return err
 		}
-		c.asked = p.Refresh != nil
+		if c.asked = p.Refresh != nil; c.asked && s.now().After(p.Refresh.Until) {
+			c.overdue = p.Refresh.ID
+		}
 		d, err := s.definition(tx, f.sc, definitionRef{t.Family, t.Revision})
 		if err != nil {
 			return err
@@ -338,6 +346,11 @@ func (f *following) choose(now time.Time) (chosen []*candidate) {
 func (s *Service) refreshFor(ctx context.Context, f *following, known *currentVersions, free func() bool) (waiting bool, err error) {
 	reached, beyond := 0, 0
 	for _, c := range f.candidates {
+		if c.overdue != "" {
+			if err := s.withdraw(ctx, f.sc, c); err != nil {
+				return false, err
+			}
+		}
 		if !c.running { // it gets what is current, or is looked at when it runs
 			waiting = true
 			continue
@@ -412,11 +425,42 @@ func (s *Service) ask(tx store.Tx, sc scope, c *candidate) error {
 		return err
 	}
 	p = copyOf(p)
+	patience := refreshPatience
+	for _, d := range c.definition.ContainerDefinitions {
+		if slices.Contains(c.again, aws.ToString(d.Name)) {
+			patience += time.Duration(aws.ToInt32(d.StartTimeout)) * time.Second
+		}
+	}
 	p.Refresh = &refreshAsked{
+		Until:   s.now().UTC().Add(patience),
 		Refresh: acs.Refresh{ID: newUUID(), TaskARN: *t.Task.TaskArn, Containers: c.again, Signals: signals(c.definition, c.again)},
 		Stale:   c.stale,
 	}
 	return s.placements.Put(tx, key, p)
+}
+
+// withdraw has what a task's engine did not answer in time count as failed; what an engine did not
+// that is away is asked anew when it is back.
+func (s *Service) withdraw(ctx context.Context, sc scope, c *candidate) error {
+	return s.store.Update(ctx, func(tx store.Tx) error {
+		t, err := s.findTask(tx, sc, c.t.Cluster, c.t.ID)
+		if err != nil || t == nil {
+			return err
+		}
+		key := sc.key("placement", t.Cluster, t.Instance, t.ID)
+		p, err := s.placements.Get(tx, key)
+		if errors.Is(err, store.ErrNotFound) || err == nil && (p.Refresh == nil || p.Refresh.ID != c.overdue) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		p = copyOf(p)
+		p.Refresh = nil
+		if err := s.placements.Put(tx, key, p); err != nil || !c.connected {
+			return err
+		}
+		return s.tellRefresh(tx, sc, t, "the agent of (container-instance "+t.Instance+") did not tell in time what became of it")
+	})
 }
 
 // refreshes records what became of a refresh. News of one that was not asked for is old.
