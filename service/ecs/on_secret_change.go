@@ -20,7 +20,8 @@ const (
 	// Versions that change within quiet of one another, for as long as patience, are one change.
 	quiet    = 2 * time.Second
 	patience = 10 * time.Second
-	// wave is how many services are redeployed or refreshed for changed secrets at the same time.
+	// wave is how many services of an account are redeployed or refreshed for changed secrets at
+	// the same time.
 	wave = 5
 	// lookAgain is when services are looked at while some wait for their turn.
 	lookAgain = 5 * time.Second
@@ -130,9 +131,9 @@ type following struct {
 // follow looks at every follower once. Waiting tells that one is not ready for what it is to do.
 func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 	var all []*following
-	busy := 0
+	var busy map[string]int // by account
 	err = s.store.View(ctx, func(tx store.Tx) error {
-		all, busy = nil, 0
+		all, busy = nil, map[string]int{}
 		for row, err := range s.followers.Scan(tx, followerPrefix, "") {
 			if err != nil {
 				return err
@@ -150,7 +151,7 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 					return err
 				}
 				if f.outstanding() > 0 {
-					busy++
+					busy[f.sc.account]++
 				}
 				all = append(all, f)
 				continue
@@ -158,7 +159,7 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 			if o := f.v.primary(); o.State == types.DeploymentRolloutStateInProgress {
 				waiting = true
 				if len(o.Cause) > 0 {
-					busy++
+					busy[f.sc.account]++
 				}
 				continue
 			}
@@ -176,10 +177,10 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 	for _, f := range all {
 		if tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh {
 			more, err := s.refreshFor(ctx, f, &known, func() bool {
-				if busy >= wave {
+				if busy[f.sc.account] >= wave {
 					return false
 				}
-				busy++
+				busy[f.sc.account]++
 				return true
 			})
 			if err != nil {
@@ -197,10 +198,10 @@ func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
 			err = s.alert(ctx, f)
 		case f.v.primary().State != types.DeploymentRolloutStateCompleted, covers(f.v.Refused, f.current):
 			// It failed, or was tried and rolled back: that is for people.
-		case busy >= wave:
+		case busy[f.sc.account] >= wave:
 			waiting = true
 		default:
-			busy++
+			busy[f.sc.account]++
 			waiting = true
 			err = s.redeployFor(ctx, f)
 		}

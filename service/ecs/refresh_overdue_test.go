@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +177,23 @@ func TestARefreshOfAnAgentThatIsAwayDoesNotFail(t *testing.T) {
 	}
 	if got := h.said(account, "web"); strings.Contains(got, "unable") {
 		t.Error(got)
+	}
+}
+
+// However many services of one account wait for its agents, another account's are refreshed.
+func TestAnAccountsRefreshesDoNotHoldUpAnothers(t *testing.T) {
+	t.Parallel()
+	const many, other = "111122223333", "444455556666"
+	h := newHosts(t)
+	for i := range 8 {
+		h.service(many, fmt.Sprint("web-", i))
+	}
+	h.service(other, "web")
+	h.follow(many)
+	if asked := h.follow(many); len(asked) != wave {
+		t.Errorf("%d services are refreshed at the same time, want %d: %v", len(asked), wave, asked)
+	}
+	if asked := h.follow(other); len(asked) != 1 {
+		t.Error("the other account's service is not refreshed")
 	}
 }
