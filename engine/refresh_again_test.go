@@ -148,3 +148,53 @@ func TestInOrder(t *testing.T) {
 		t.Errorf("order %s, want files before render", got)
 	}
 }
+
+// A refresh waits a while for an engine to have again what the task was given, and then fails. One
+// that another engine did not end is begun when it has.
+func TestARefreshDoesNotWaitForWhatNeverComes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, missing, want string
+	}{
+		{"and why is known", "AccessDeniedException: no", "what the task was given before cannot be had again, which comes first: AccessDeniedException: no"},
+		{"and why is not", "", "what the task was given before was not had again in time, which comes first"},
+	} {
+		begun := time.Unix(1000, 0)
+		s := state{
+			containers: []container{{name: "files", phase: stopped, id: "f", started: begun}, {name: "app", essential: true, phase: running, id: "a", started: begun}},
+			refresh:    refresh{next: &acs.Refresh{ID: "a", Containers: []string{"files"}}},
+		}
+		after := func(d time.Duration, e event) (actions []action) {
+			e.at = begun.Add(d)
+			s, actions = step(s, e)
+			return actions
+		}
+		after(0, event{kind: evBegin})
+		after(time.Second, event{kind: evPrepared})
+		if tt.missing != "" {
+			after(time.Second, event{kind: evMissing, reason: tt.missing})
+		}
+		after(50*time.Second, event{kind: evRefresh, refresh: &acs.Refresh{ID: "a", Containers: []string{"files"}}}) // told again
+		at := s.wake()
+		if at != begun.Add(time.Minute) {
+			t.Fatalf("%s: it wakes at %v", tt.name, at)
+		}
+		if r := s.refresh; r.next == nil || r.last != nil {
+			t.Fatalf("%s: before that it is %+v", tt.name, r)
+		}
+		early := s
+		if actions := after(at.Sub(begun), event{kind: evTick}); len(actions) > 0 {
+			t.Errorf("%s: %v", tt.name, actions)
+		}
+		if r := s.refresh; r.next != nil || r.last == nil || r.is != done || r.failure != tt.want {
+			t.Errorf("%s: %+v, want failed: %s", tt.name, r, tt.want)
+		}
+		if at := s.wake(); !at.IsZero() {
+			t.Errorf("%s: it wakes again at %v", tt.name, at)
+		}
+		s = early
+		if actions := after(55*time.Second, event{kind: evResolved}); len(actions) != 1 || actions[0].kind != doRefresh {
+			t.Errorf("%s: once resolved it does %v", tt.name, actions)
+		}
+	}
+}

@@ -126,6 +126,7 @@ func (t *task) resolve() error {
 			return err
 		}
 		t.log.Warn("fetching again the secrets of a task that was found running", "err", err)
+		t.send(event{kind: evMissing, reason: err.Error()})
 		select {
 		case <-t.effort.Done():
 			return t.effort.Err()

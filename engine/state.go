@@ -43,6 +43,7 @@ type state struct {
 	resolved progress // secrets
 	cleaned  progress // everything removed again
 	refresh  refresh
+	missing  string // why secrets that a task was given cannot be had again yet; "": they can, or nobody knows
 
 	ran       bool // it was RUNNING at some time
 	stop      bool // wanted STOPPED
@@ -57,6 +58,7 @@ type state struct {
 // phases: nothing depends on how that ends.
 type refresh struct {
 	next    *acs.Refresh // asked for, and not begun
+	asked   time.Time    // for the next
 	last    *acs.Refresh // begun
 	is      progress     // of the last
 	failure string       // and why it failed
@@ -126,6 +128,7 @@ const (
 	evBegin    eventKind = iota
 	evPrepared           // or not: reason
 	evResolved           // or not: reason
+	evMissing            // not resolved yet: reason
 	evPulled             // or not: reason
 	evCreated            // or not: reason
 	evStarted            // or not: reason
@@ -182,6 +185,10 @@ func (s *state) apply(e event) {
 		c = &s.containers[e.i]
 	}
 	switch e.kind {
+	case evBegin:
+		s.refresh.asked = e.at // of an engine that did not end it
+	case evMissing:
+		s.missing = e.reason
 	case evPrepared:
 		s.prepared = done
 		if e.reason != "" {
@@ -260,6 +267,9 @@ func (s *state) apply(e event) {
 		s.cleaned, s.stoppedAt = done, e.at
 	case evRefresh:
 		if r := &s.refresh; r.last == nil || r.last.ID != e.refresh.ID {
+			if r.next == nil || r.next.ID != e.refresh.ID {
+				r.asked = e.at
+			}
 			r.next = e.refresh
 		}
 	case evRefreshed:
@@ -355,7 +365,7 @@ func (s *state) plan(now time.Time) (actions []action, changed bool) {
 			actions = append(actions, action{doStart, i})
 		}
 	}
-	if r := &s.refresh; r.next != nil && r.is != busy && s.prepared == done && s.resolved == done {
+	if r := &s.refresh; r.next != nil && r.is != busy && (s.ready() || now.Sub(r.asked) >= takeOver) {
 		r.last, r.next, changed = r.next, nil, true
 		if r.is, r.failure = done, s.unrefreshable(r.last); r.failure == "" {
 			r.is = busy
@@ -365,8 +375,22 @@ func (s *state) plan(now time.Time) (actions []action, changed bool) {
 	return actions, changed
 }
 
+// takeOver is how long a refresh waits for what comes before it: that an engine which found the
+// task has what it was given.
+const takeOver = time.Minute
+
+// ready reports whether what all containers need is there.
+func (s *state) ready() bool { return s.prepared == done && s.resolved == done }
+
 // unrefreshable says why containers cannot be run again; "" when they can.
 func (s *state) unrefreshable(r *acs.Refresh) string {
+	switch {
+	case s.ready():
+	case s.missing != "":
+		return "what the task was given before cannot be had again, which comes first: " + s.missing
+	default:
+		return "what the task was given before was not had again in time, which comes first"
+	}
 	for _, name := range r.Containers {
 		i := slices.IndexFunc(s.containers, func(c container) bool { return c.name == name })
 		switch {
@@ -487,6 +511,9 @@ func (s *state) wake() time.Time {
 	var first time.Time
 	if s.stop {
 		return first
+	}
+	if r := &s.refresh; r.next != nil && !s.ready() {
+		first = r.asked.Add(takeOver)
 	}
 	for _, c := range s.containers {
 		if c.phase >= creating {
