@@ -360,6 +360,15 @@ func (f *File) ready(ctx context.Context, reveals bool) error {
 	}
 }
 
+// Ready puts what Record took on the disk, and returns nil when something may begin whose
+// outcome holds a secret: that is, unless WhenFull says otherwise, when the disk took it.
+func (f *File) Ready(ctx context.Context) error {
+	if err := f.Flush(ctx); ctx.Err() != nil {
+		return err
+	}
+	return f.ready(ctx, true)
+}
+
 // commit takes the records that fill appends: those of a request that was begun and has
 // happened. Where its answer holds secrets and the log cannot be written, it says so, and
 // the records wait with what became of the answer: a key may have been made.

@@ -163,6 +163,33 @@ func TestWhenFull(t *testing.T) {
 	}
 }
 
+// Whoever asks first learns of a full disk that nothing was written to yet.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	for when, refused := range map[audit.WhenFull]bool{audit.RefuseReads: true, audit.RefuseAll: true, audit.Continue: false} {
+		dir, filler := smallDisk(t)
+		log := open(t, filepath.Join(dir, "audit.log"), audit.Options{Delay: time.Microsecond, WhenFull: when})
+		if err := log.Ready(t.Context()); err != nil {
+			t.Errorf("%s, with room: %v", when, err)
+		}
+		if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		if err := log.Record(t.Context(), sample()); err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Ready(t.Context()); errors.Is(err, syscall.ENOSPC) != refused || !refused && err != nil {
+			t.Errorf("%s, on a full disk: %v", when, err)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Close(); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+}
+
 // Records that the disk does not keep are as bad as records that cannot be written.
 func TestSyncFails(t *testing.T) {
 	t.Parallel()
