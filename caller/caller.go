@@ -54,7 +54,7 @@ type Principal struct {
 	SourceIdentity  string
 	SessionPolicies []*policy.Document // nil when the session has none
 	IssuedAt        time.Time          // of temporary credentials; else zero
-	Task            *Task              // of a session that was made for one, or of one chained to that; else nil
+	Task            *Task              // of a session that was made for one, or of one chained to that, and of Fargate asking KMS for its storage; else nil
 }
 
 // Task is the ECS task that a session was made for: for the audit. ECS says so when it

@@ -66,8 +66,8 @@ func TestAGrantIsRetiredWhenTheEngineIsGone(t *testing.T) {
 	var operations []string
 	for _, r := range keys.asked {
 		operations = append(operations, r.Operation)
-		if r.Task == nil || r.Task.ARN != "arn:task" || r.Task.Service != "web" {
-			t.Errorf("%s is not said to be for the task: %+v", r.Operation, r.Task)
+		if of := r.Principal.Task; of == nil || of.ARN != "arn:task" || of.Service != "web" {
+			t.Errorf("%s is not said to be for the task: %+v", r.Operation, of)
 		}
 	}
 	if want := []string{"GenerateDataKeyWithoutPlaintext", "CreateGrant", "RetireGrant"}; !slices.Equal(operations, want) {

@@ -128,8 +128,10 @@ func (r *revision) ephemeralStorage() *types.DeploymentEphemeralStorage {
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-storage-encryption.html
 func (st *stream) storageKey(ctx context.Context, t *task, asker caller.Task) ([]byte, error) {
 	request := caller.Request{
-		ID: newUUID(), Region: st.sc.region, Service: "kms", Time: st.s.now(), Secure: true, SourceARN: *t.Task.TaskArn, Task: &asker,
-		Principal: &caller.Principal{Type: caller.Service, Service: fargatePrincipal, Account: st.sc.account, ARN: fargatePrincipal, ID: fargatePrincipal},
+		ID: newUUID(), Region: st.sc.region, Service: "kms", Time: st.s.now(), Secure: true, SourceARN: *t.Task.TaskArn,
+		Principal: &caller.Principal{
+			Type: caller.Service, Service: fargatePrincipal, Account: st.sc.account, ARN: fargatePrincipal, ID: fargatePrincipal, Task: &asker,
+		},
 	}
 	as := func(operation string) context.Context {
 		r := request
