@@ -24,12 +24,12 @@ import (
 	"log/slog"
 	"math/big"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -246,7 +246,7 @@ func (a *Authority) Server(names []string, log *slog.Logger) (*Server, error) {
 	return s, err
 }
 
-var hostName = regexp.MustCompile(`^(\*\.)?[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*$`)
+var hostName = lazyregexp.New(`^(\*\.)?[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*$`)
 
 // CheckName refuses what no certificate can be for.
 func CheckName(name string) error {
