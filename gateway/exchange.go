@@ -130,7 +130,7 @@ func (e *exchange) who(a *sigv4.Authorization, authErr *sigv4.Error, body []byte
 	return e.admit(a, body)
 }
 
-// begin tells the audit of a request whose signature is right. Op is nil where the request
+// begin tells the audit of a request whose signature is right, or that needs none. Op is nil where the request
 // names none that there is.
 func (e *exchange) begin(ctx context.Context, op *operation) (context.Context, error) {
 	reveals := false

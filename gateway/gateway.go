@@ -2,9 +2,9 @@
 // calls the method of a service that is named like the operation.
 //
 // It promises: no method is called unless the request's signature has been verified, or it
-// is one of those that decide about anybody, and its input satisfies the constraints of AWS's API description; what a service returns,
-// error or panic included, leaves in AWS's form, and only once the audit has a record of
-// it; no value of a request or an answer is ever logged.
+// is one of those that decide about anybody, and its input satisfies the constraints of AWS's
+// API description; what a service returns, error or panic included, leaves in AWS's form, and
+// only once the audit has a record of it; no value of a request or an answer is ever logged.
 //
 // It knows the SDK's types and no service. Whether the caller may do what it asks, each
 // operation decides itself.

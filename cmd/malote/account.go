@@ -107,6 +107,9 @@ func (c *accountCreateCommand) Run(ctx context.Context, p *program) error {
 // createAccount makes an account for whoever owns the data directory.
 func (p *plane) createAccount(ctx context.Context, in directory.NewAccount) (*createdAccount, error) {
 	account, key, err := p.CreateAccount(ctx, in)
+	if err != nil && account != nil {
+		return nil, fmt.Errorf("%w; malote env --account %s has its access key", err, account.ID)
+	}
 	if err != nil {
 		return nil, err
 	}
