@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/malote/malote/internal/recent"
 	"github.com/malote/malote/internal/xaes"
@@ -31,7 +30,7 @@ type Keyring struct {
 	ring  atomic.Pointer[ring]
 	// What was opened lately, by store key, to be used for as long as the sealed bytes are
 	// the same ones: what opened once opens again, to the same value.
-	opened *recent.Cache[opened]
+	opened *recent.Cache[*opened]
 
 	// Read within transactions, so no lock guards it that a rotation holds while it
 	// waits for one.
@@ -39,13 +38,20 @@ type Keyring struct {
 	rotation sync.Mutex // one at a time
 }
 
-type opened struct{ sealed, plain []byte }
+// opened is a sealed value, what is in it, and what is made of that.
+type opened struct {
+	sealed, plain []byte
+	memo          store.Memo
+}
+
+// size is about what it takes, with the record that plain is decoded to.
+func (o *opened) size() int { return len(o.sealed) + 4*len(o.plain) }
 
 // Open returns the keyring in under, wrapped by s. An empty store gets a keyring; one that
 // has records and none is refused, and so is a keyring that s does not unwrap: nothing is
 // written then. Closing the Keyring closes under.
 func Open(ctx context.Context, under store.Store, s seal.Seal) (*Keyring, error) {
-	k := &Keyring{under: under, opened: recent.New[opened](16384, 16<<20)}
+	k := &Keyring{under: under, opened: recent.New[*opened](16384, 48<<20)}
 	k.seal.Store(&s)
 	raw, err := readRing(ctx, under)
 	if err != nil {
@@ -249,30 +255,40 @@ func (t *tx) Get(key string) ([]byte, error) {
 
 // Peek implements store.Peeker.
 func (t *tx) Peek(key string) ([]byte, error) {
-	plain, _, err := t.PeekKeepable(key)
+	plain, _, err := t.PeekMemo(key)
 	return plain, err
 }
 
-// PeekKeepable implements store.KeepablePeeker: what was opened is never changed.
-func (t *tx) PeekKeepable(key string) ([]byte, bool, error) {
+// PeekMemo implements store.MemoPeeker: what was opened is never changed.
+func (t *tx) PeekMemo(key string) ([]byte, *store.Memo, error) {
 	if err := allowed(key); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	sealed, keepable, err := store.PeekKeepable(t.under, key)
+	sealed, memo, err := store.PeekMemo(t.under, key)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	plain, err := t.open(key, sealed, keepable)
-	return plain, err == nil, err
+	if memo == nil {
+		o, err := t.open(key, sealed, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.plain, &o.memo, nil
+	}
+	o, ok := memo.Load().(*opened)
+	if !ok {
+		if o, err = t.open(key, sealed, true); err != nil {
+			return nil, nil, err
+		}
+		memo.Store(o)
+	}
+	return o.plain, &o.memo, nil
 }
 
-// open does not keep sealed unless it may. The bytes it returns are shared.
-func (t *tx) open(key string, sealed []byte, keepable bool) ([]byte, error) {
+// open keeps sealed only if it is keepable. What it returns is shared.
+func (t *tx) open(key string, sealed []byte, keepable bool) (*opened, error) {
 	if known, ok := t.k.opened.Get(key); ok && bytes.Equal(known.sealed, sealed) {
-		if keepable && unsafe.SliceData(known.sealed) != unsafe.SliceData(sealed) {
-			t.remember(key, sealed, known.plain) // one copy less, and equal at a glance
-		}
-		return known.plain, nil
+		return known, nil
 	}
 	if len(sealed) < Overhead || sealed[0] != valueFormat {
 		return nil, fmt.Errorf("keyring: the value at %q was not sealed by this version, or is damaged", key)
@@ -285,17 +301,14 @@ func (t *tx) open(key string, sealed []byte, keepable bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the value at %q was changed or is another key's: %w", key, err)
 	}
+	o := &opened{plain: plain}
 	if t.k.opened.Wanted(key) {
-		if !keepable {
-			sealed = bytes.Clone(sealed)
+		if o.sealed = sealed; !keepable {
+			o.sealed = bytes.Clone(sealed)
 		}
-		t.remember(key, sealed, plain)
+		t.k.opened.Put(key, o, o.size())
 	}
-	return plain, nil
-}
-
-func (t *tx) remember(key string, sealed, plain []byte) {
-	t.k.opened.Put(key, opened{sealed, plain}, len(sealed)+len(plain))
+	return o, nil
 }
 
 func (t *tx) Put(key string, value []byte) error {
@@ -307,7 +320,8 @@ func (t *tx) Put(key string, value []byte) error {
 		return err
 	}
 	// True whether or not the transaction succeeds, and the next to read it is likely near.
-	t.remember(key, sealed, bytes.Clone(value))
+	o := &opened{sealed: sealed, plain: bytes.Clone(value)}
+	t.k.opened.Put(key, o, o.size())
 	return nil
 }
 
@@ -332,13 +346,12 @@ func (t *tx) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
 			if strings.HasPrefix(e.Key, reserved) {
 				continue
 			}
-			plain, err := t.open(e.Key, e.Value, false)
+			o, err := t.open(e.Key, e.Value, true) // a copy, by the promise of Scan
 			if err != nil {
 				yield(store.Entry{}, err)
 				return
 			}
-			e.Value = copied(plain)
-			if !yield(e, nil) {
+			if !yield(store.Entry{Key: e.Key, Value: copied(o.plain), Memo: &o.memo}, nil) {
 				return
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 )
 
 var (
@@ -38,6 +39,7 @@ const (
 type Entry struct {
 	Key   string
 	Value []byte
+	Memo  *Memo // of the value, where it is remembered; else nil
 }
 
 // A Tx sees one consistent state. Keys are ordered by byte. Deleting an absent key
@@ -56,7 +58,7 @@ type Tx interface {
 
 // Peeker is what a Tx may be besides. Peek is Get without the copy: the bytes are only
 // to be read, and only before the transaction ends. It is for layers that compare them
-// with what they know, as Table and keyring do.
+// with what they know, as keyring does.
 type Peeker interface {
 	Peek(key string) ([]byte, error)
 }
@@ -69,20 +71,35 @@ func Peek(tx Tx, key string) ([]byte, error) {
 	return tx.Get(key)
 }
 
-// KeepablePeeker is what a Tx may be besides. PeekKeepable is Peek, and says whether the
-// bytes stay for ever, so that a layer that remembers them needs no copy, and finds them
-// the same next time without comparing.
-type KeepablePeeker interface {
-	PeekKeepable(key string) (value []byte, keepable bool, err error)
+// Memo is room beside a value that somebody remembers, for what a layer above makes of the
+// value, so that it is made once. It goes with the value: another value at the same key has
+// another Memo. The zero value is empty.
+type Memo struct{ made atomic.Pointer[any] }
+
+// Load returns what was stored last, or nil.
+func (m *Memo) Load() any {
+	if made := m.made.Load(); made != nil {
+		return *made
+	}
+	return nil
 }
 
-// PeekKeepable is tx.PeekKeepable where there is one, else Peek.
-func PeekKeepable(tx Tx, key string) (value []byte, keepable bool, err error) {
-	if p, ok := tx.(KeepablePeeker); ok {
-		return p.PeekKeepable(key)
+// Store keeps what was made of the value.
+func (m *Memo) Store(made any) { m.made.Store(&made) }
+
+// MemoPeeker is what a Tx may be besides. PeekMemo is Peek of a value that may be remembered:
+// then memo is not nil, and value stays as it is for ever, so that who keeps it needs no copy.
+type MemoPeeker interface {
+	PeekMemo(key string) (value []byte, memo *Memo, err error)
+}
+
+// PeekMemo is tx.PeekMemo where there is one, else Peek.
+func PeekMemo(tx Tx, key string) (value []byte, memo *Memo, err error) {
+	if p, ok := tx.(MemoPeeker); ok {
+		return p.PeekMemo(key)
 	}
 	value, err = Peek(tx, key)
-	return value, false, err
+	return value, nil, err
 }
 
 // Looker is what a Store may be besides. Look is View for functions that only read keys

@@ -9,8 +9,6 @@ import (
 	"iter"
 
 	"github.com/fxamacker/cbor/v2"
-
-	"github.com/malote/malote/internal/recent"
 )
 
 // The first byte of a record says how to read the others. A later format takes another
@@ -43,21 +41,11 @@ type Prepared interface{ Prepare() }
 
 // Table reads and writes records of one type: as CBOR, or as the type itself says
 // (encoding.BinaryMarshaler and BinaryUnmarshaler; what UnmarshalBinary is given stays as it
-// is, and may be kept). It remembers what it decoded: a value
-// whose bytes are those of last time is not decoded again. Records that it returns are
+// is, and may be kept). What it decoded stays beside the value for as long as the store
+// remembers that (see Memo). So records that it returns are
 // shared between all who ask for them: copy one before changing it, slices and maps
 // within it included.
-//
-// A Table holds no data of its own. It belongs to one Store, since the memory is by key.
-type Table[T any] struct {
-	kind    string
-	decoded *recent.Cache[record[T]]
-}
-
-type record[T any] struct {
-	raw   []byte
-	value *T
-}
+type Table[T any] struct{ kind string }
 
 // Row is one record of a scan.
 type Row[T any] struct {
@@ -67,19 +55,34 @@ type Row[T any] struct {
 
 // NewTable returns a table of records that errors call kind ("secret").
 func NewTable[T any](kind string) *Table[T] {
-	return &Table[T]{kind: kind, decoded: recent.New[record[T]](4096, 8<<20)}
+	return &Table[T]{kind: kind}
 }
 
 // Get returns the record at key, which must not be changed, or ErrNotFound.
 func (t *Table[T]) Get(tx Tx, key string) (*T, error) {
-	raw, keepable, err := PeekKeepable(tx, key)
+	raw, memo, err := PeekMemo(tx, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s %s: %w", t.kind, key, err)
 	}
-	return t.decode(key, raw, keepable)
+	if memo != nil {
+		return t.remembered(key, raw, memo)
+	}
+	return t.decode(key, bytes.Clone(raw)) // the bytes may be gone after the transaction
+}
+
+// remembered is decode, once for each value.
+func (t *Table[T]) remembered(key string, raw []byte, memo *Memo) (*T, error) {
+	if value, ok := memo.Load().(*T); ok {
+		return value, nil
+	}
+	value, err := t.decode(key, raw)
+	if err == nil {
+		memo.Store(value)
+	}
+	return value, err
 }
 
 // Put writes the record at key, whether there was one or not.
@@ -106,12 +109,11 @@ func encode(value any) ([]byte, error) {
 	return append([]byte{format}, raw...), nil
 }
 
-// Delete removes the record at key, if there is one, and forgets it.
+// Delete removes the record at key, if there is one.
 func (t *Table[T]) Delete(tx Tx, key string) error {
 	if err := tx.Delete(key); err != nil {
 		return fmt.Errorf("deleting %s %s: %w", t.kind, key, err)
 	}
-	t.decoded.Remove(key)
 	return nil
 }
 
@@ -125,7 +127,12 @@ func (t *Table[T]) Scan(tx Tx, prefix, after string) iter.Seq2[Row[T], error] {
 				yield(Row[T]{}, fmt.Errorf("scanning %s %s: %w", t.kind, prefix, err))
 				return
 			}
-			value, err := t.decode(e.Key, e.Value, false)
+			var value *T
+			if e.Memo != nil {
+				value, err = t.remembered(e.Key, e.Value, e.Memo)
+			} else {
+				value, err = t.decode(e.Key, e.Value)
+			}
 			if err != nil {
 				yield(Row[T]{}, err)
 				return
@@ -137,14 +144,8 @@ func (t *Table[T]) Scan(tx Tx, prefix, after string) iter.Seq2[Row[T], error] {
 	}
 }
 
-// decode keeps raw only if it may: else it may be gone after the transaction. An error does not quote the value: it may be secret.
-func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
-	if known, ok := t.decoded.Get(key); ok && bytes.Equal(known.raw, raw) {
-		return known.value, nil
-	}
-	if !keepable {
-		raw = bytes.Clone(raw)
-	}
+// decode may keep raw. An error does not quote the value: it may be secret.
+func (t *Table[T]) decode(key string, raw []byte) (*T, error) {
 	value := new(T)
 	var err error
 	binary, isBinary := any(value).(encoding.BinaryUnmarshaler)
@@ -163,9 +164,6 @@ func (t *Table[T]) decode(key string, raw []byte, keepable bool) (*T, error) {
 	}
 	if p, ok := any(value).(Prepared); ok {
 		p.Prepare()
-	}
-	if t.decoded.Wanted(key) {
-		t.decoded.Put(key, record[T]{raw, value}, 3*len(raw))
 	}
 	return value, nil
 }

@@ -104,7 +104,7 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{
 		db:      db,
-		known:   known{values: recent.New[[]byte](knownEntries, knownBytes)},
+		known:   known{values: recent.New[*value](knownEntries, knownBytes)},
 		writers: make(chan *writer),
 		done:    make(chan struct{}),
 		ended:   make(chan struct{}),

@@ -18,18 +18,27 @@ import (
 
 const (
 	knownEntries = 16384
-	knownBytes   = 8 << 20
+	knownBytes   = 32 << 20
 )
 
 // known is what Look read lately. A value in it is the committed one: change takes what
 // is about to be written out before anybody can see the new value in the file, and nothing
 // read before comes in afterwards.
 type known struct {
-	values *recent.Cache[[]byte]
+	values *recent.Cache[*value]
 	// Even, and odd while a commit is under way.
 	revision atomic.Uint64
 	mu       sync.Mutex // held to put a value in, and to change the revision
 }
+
+// value is what a key has, and what is made of it.
+type value struct {
+	bytes []byte
+	memo  store.Memo
+}
+
+// size is about what a value takes with all that is made of it: opened, and decoded.
+func (v *value) size() int { return 4 * len(v.bytes) }
 
 // change says that the keys are about to be written.
 func (k *known) change(keys []string) {
@@ -49,18 +58,18 @@ func (k *known) changed() {
 }
 
 // put remembers a value that was read in a transaction begun at a revision, if that is
-// still the present one and the value was read before. It returns its own copy then.
-func (k *known) put(key string, value []byte, revision uint64) (_ []byte, kept bool) {
+// still the present one and the value was read before. It returns nil when it does not want it.
+func (k *known) put(key string, raw []byte, revision uint64) *value {
 	if revision%2 != 0 || !k.values.Wanted(key) {
-		return value, false
+		return nil
 	}
-	value = bytes.Clone(value)
+	v := &value{bytes: bytes.Clone(raw)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.revision.Load() == revision {
-		k.values.Put(key, value, len(value))
+		k.values.Put(key, v, v.size())
 	}
-	return value, true
+	return v
 }
 
 // Look implements store.Looker. While all that fn reads is known, bolt is not asked.
@@ -97,7 +106,7 @@ type look struct {
 
 type entry struct {
 	key   string
-	value []byte
+	value *value
 }
 
 var errTorn = errors.New("bolt: another state than that of the reads before")
@@ -112,34 +121,36 @@ func (l *look) run(fn func(store.Tx) error) error {
 }
 
 func (l *look) Get(key string) ([]byte, error) {
-	value, _, err := l.GetKeepable(key)
+	value, _, err := l.GetMemo(key)
 	return value, err
 }
 
-// GetKeepable is Get. What is known is never changed.
-func (l *look) GetKeepable(key string) ([]byte, bool, error) {
+// GetMemo is Get. What is known is never changed.
+func (l *look) GetMemo(key string) ([]byte, *store.Memo, error) {
 	if l.torn {
-		return nil, false, errTorn
+		return nil, nil, errTorn
 	}
 	if l.tx == nil {
 		if l.n < len(l.given) {
-			value, ok := l.s.known.values.Get(key)
+			v, ok := l.s.known.values.Get(key)
 			if ok && l.s.known.revision.Load() == l.revision {
-				l.given[l.n] = entry{key, value}
+				l.given[l.n] = entry{key, v}
 				l.n++
-				return value, true, nil
+				return v.bytes, &v.memo, nil
 			}
 		}
 		if err := l.begin(); err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 	}
-	value, err := state{l.bucket}.Get(key)
+	raw, err := state{l.bucket}.Get(key)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	value, keepable := l.s.known.put(key, value, l.begun)
-	return value, keepable, nil
+	if v := l.s.known.put(key, raw, l.begun); v != nil {
+		return v.bytes, &v.memo, nil
+	}
+	return raw, nil, nil
 }
 
 func (l *look) Scan(prefix, after string) iter.Seq2[store.Entry, error] {
@@ -170,7 +181,7 @@ func (l *look) begin() error {
 	}
 	l.tx, l.bucket = t, t.Bucket(bucket)
 	for _, e := range l.given[:l.n] {
-		if value := l.bucket.Get([]byte(e.key)); value == nil || !bytes.Equal(value, e.value) {
+		if value := l.bucket.Get([]byte(e.key)); value == nil || !bytes.Equal(value, e.value.bytes) {
 			l.torn = true
 			return errTorn
 		}

@@ -806,8 +806,10 @@ func testTable(t *testing.T, s store.Store) {
 		if first, err = table.Get(tx, "t/2"); err != nil {
 			return err
 		}
-		if again, _ := table.Get(tx, "t/2"); again != first {
-			t.Error("the same bytes were decoded twice")
+		if _, memo, err := store.PeekMemo(tx, "t/2"); err != nil {
+			return err
+		} else if again, _ := table.Get(tx, "t/2"); memo != nil && again != first {
+			t.Error("a remembered value was decoded twice")
 		}
 		var got []string
 		for row, err := range table.Scan(tx, "t/", "t/0") {

@@ -68,35 +68,35 @@ func (t *Tx) Get(key string) ([]byte, error) {
 
 // Peek implements store.Peeker.
 func (t *Tx) Peek(key string) ([]byte, error) {
-	value, _, err := t.PeekKeepable(key)
+	value, _, err := t.PeekMemo(key)
 	return value, err
 }
 
-// PeekKeepable implements store.KeepablePeeker.
-func (t *Tx) PeekKeepable(key string) (value []byte, keepable bool, err error) {
+// PeekMemo implements store.MemoPeeker.
+func (t *Tx) PeekMemo(key string) (value []byte, memo *store.Memo, err error) {
 	if t.done {
-		return nil, false, store.ErrTxDone
+		return nil, nil, store.ErrTxDone
 	}
 	if err := store.CheckKey(key); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	value, written := t.writes[key]
 	switch {
 	case !written:
-		if k, ok := t.base.(keeper); ok {
-			return k.GetKeepable(key)
+		if r, ok := t.base.(rememberer); ok {
+			return r.GetMemo(key)
 		}
 		value, err = t.base.Get(key)
-		return value, false, err
+		return value, nil, err
 	case value == nil:
-		return nil, false, store.ErrNotFound
+		return nil, nil, store.ErrNotFound
 	}
-	return value, false, nil
+	return value, nil, nil
 }
 
-// keeper is what a Base may be besides; see store.KeepablePeeker.
-type keeper interface {
-	GetKeepable(key string) (value []byte, keepable bool, err error)
+// rememberer is what a Base may be besides; see store.MemoPeeker.
+type rememberer interface {
+	GetMemo(key string) (value []byte, memo *store.Memo, err error)
 }
 
 func (t *Tx) Put(key string, value []byte) error {
