@@ -13,6 +13,7 @@ import (
 	smithydocument "github.com/aws/smithy-go/document"
 
 	"github.com/malote/malote/gateway/shape"
+	"github.com/malote/malote/internal/quoted"
 )
 
 type encoder struct {
@@ -170,34 +171,14 @@ func AppendTime(b []byte, t time.Time) []byte {
 
 const hex = "0123456789abcdef"
 
-// verbatim are the bytes that a JSON string holds as they are; the others are escaped, or
-// are parts of characters that have to be looked at.
-var verbatim = func() (t [256]bool) {
-	for c := ' '; c < 0x7f; c++ {
-		t[c] = c != '"' && c != '\\'
-	}
-	return t
-}()
-
 // AppendString writes s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
 func AppendString(b []byte, s string) []byte { return appendString(b, s) }
 
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
-	for i := 0; i < len(s); {
-		for len(s)-i >= 8 && verbatim[s[i]] && verbatim[s[i+1]] && verbatim[s[i+2]] && verbatim[s[i+3]] &&
-			verbatim[s[i+4]] && verbatim[s[i+5]] && verbatim[s[i+6]] && verbatim[s[i+7]] {
-			i += 8
-		}
-		if i == len(s) {
-			break
-		}
+	for i := quoted.Plain(s); i < len(s); i += quoted.Plain(s[i:]) {
 		c := s[i]
-		if verbatim[c] {
-			i++
-			continue
-		}
 		if c < utf8.RuneSelf {
 			b = append(b, s[start:i]...)
 			switch c {

@@ -31,3 +31,24 @@ func FuzzAppend(f *testing.F) {
 		}
 	})
 }
+
+// Each byte, at each place of a word or behind one, ends what is plain exactly if it has to be
+// looked at.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		plain := c >= ' ' && c < 0x7f && c != '"' && c != '\\'
+		for at := range 20 {
+			for _, around := range []string{"a", " ", "~", "!", "#", "[", "]"} {
+				s := strings.Repeat(around, at) + string([]byte{byte(c)}) + strings.Repeat(around, 19-at)
+				want := at
+				if plain {
+					want = len(s)
+				}
+				if got := quoted.Plain(s); got != want {
+					t.Fatalf("Plain(%q) = %d, want %d", s, got, want)
+				}
+			}
+		}
+	}
+}
