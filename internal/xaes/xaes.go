@@ -12,6 +12,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 )
 
@@ -52,15 +53,13 @@ func New(key []byte) *Key {
 
 // aead returns the cipher of one message.
 func (k *Key) aead(nonce []byte) cipher.AEAD {
-	derived := make([]byte, 0, 2*aes.BlockSize)
-	for counter := byte(1); counter <= 2; counter++ {
-		m := [aes.BlockSize]byte{0, counter, 'X', 0}
+	derived := make([]byte, 2*aes.BlockSize)
+	for half := range 2 {
+		m := derived[half*aes.BlockSize:][:aes.BlockSize]
+		m[1], m[2] = byte(half+1), 'X'
 		copy(m[4:], nonce[:12])
-		for i := range m {
-			m[i] ^= k.k1[i]
-		}
-		k.block.Encrypt(m[:], m[:])
-		derived = append(derived, m[:]...)
+		subtle.XORBytes(m, m, k.k1[:])
+		k.block.Encrypt(m, m)
 	}
 	block, err := aes.NewCipher(derived)
 	if err != nil {
