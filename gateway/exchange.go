@@ -41,7 +41,8 @@ type exchange struct {
 	payload   string // of S3
 
 	status int
-	code   string // of the error that was answered
+	code   string    // of the error that was answered
+	values [3]string // of headers
 
 	// Of the audit: the context of a request that it has begun and not yet recorded, and
 	// what is to be shown of it.
@@ -69,11 +70,16 @@ func (e *exchange) serve() {
 	defer e.finish()
 	buffer := buffers.Get().(*[]byte)
 	defer release(buffer)
+	target := first(e.r.Header, "X-Amz-Target")
+	if target != "" {
+		prefix, name := cutTarget(target)
+		e.service, e.operation = e.g.byTarget[prefix], name
+	}
 	unread := e.readBody(buffer)
 	body := *buffer
 	a, authErr := sigv4.Parse(e.r)
-	unroutable := e.route(body)
-	if e.service == nil && authErr == nil && e.r.Header.Get("X-Amz-Target") == "" {
+	unroutable := e.route(target, body)
+	if e.service == nil && authErr == nil && target == "" {
 		if s := e.g.byName[a.Service]; s != nil && s.router == nil { // S3 has a door of its own
 			e.service = s // what it is signed for decides how it is answered
 		}
@@ -221,8 +227,8 @@ func (e *exchange) request(p *caller.Principal) *caller.Request {
 		ID:        e.id,
 		Principal: p,
 		Operation: e.operation,
-		UserAgent: clipped(e.r.UserAgent(), maxUserAgent),
-		Referer:   clipped(e.r.Referer(), maxUserAgent),
+		UserAgent: clipped(first(e.r.Header, "User-Agent"), maxUserAgent),
+		Referer:   clipped(first(e.r.Header, "Referer"), maxUserAgent),
 		Secure:    secure(e.r),
 		TLS:       tlsVersion(e.r),
 		Payload:   e.payload,
@@ -249,18 +255,20 @@ func clipped(s string, size int) string {
 	return s
 }
 
-// maxBody is how long the body may be: what service it is for, its header says where it is
-// not known yet.
+// maxBody is how long the body may be.
 func (e *exchange) maxBody() int64 {
-	s := e.service
-	if s == nil {
-		prefix, _ := cutTarget(e.r.Header.Get("X-Amz-Target"))
-		s = e.g.byTarget[prefix]
-	}
-	if s != nil && s.maxBody > 0 {
-		return s.maxBody
+	if e.service != nil && e.service.maxBody > 0 {
+		return e.service.maxBody
 	}
 	return e.g.cfg.MaxBody
+}
+
+// first is Header.Get for a name in its canonical form.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // readBody reads the whole body into b.
@@ -301,11 +309,10 @@ func (e *exchange) tooLong(limit int64) *failure {
 	return &failure{code: "RequestEntityTooLargeException", text: fmt.Sprintf("Request size exceeded %d bytes", limit), status: http.StatusRequestEntityTooLarge}
 }
 
-// route finds the service and the operation that a request names.
-func (e *exchange) route(body []byte) *failure {
-	if target := e.r.Header.Get("X-Amz-Target"); target != "" {
-		prefix, name := cutTarget(target)
-		e.service, e.operation = e.g.byTarget[prefix], name
+// route finds the service and the operation that a request names, which its target has done
+// already, if it has one.
+func (e *exchange) route(target string, body []byte) *failure {
+	if target != "" {
 		if e.service == nil {
 			return &failure{code: "UnknownOperationException", text: "No service here has this target.", status: http.StatusBadRequest}
 		}
@@ -416,12 +423,18 @@ func (e *exchange) answer(op *operation, out any) error {
 func (e *exchange) write(status int, contentType string, body []byte) {
 	e.status = status
 	h := e.w.Header()
-	h["Content-Type"] = []string{contentType}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Type"] = e.header(0, contentType)
+	h["Content-Length"] = e.header(1, strconv.Itoa(len(body)))
 	e.w.WriteHeader(status)
 	if e.r.Method != http.MethodHead {
 		_, _ = e.w.Write(body) // the client is gone: nobody to tell
 	}
+}
+
+// header is a header's one value.
+func (e *exchange) header(i int, value string) []string {
+	e.values[i] = value
+	return e.values[i : i+1 : i+1]
 }
 
 // fail answers an error. One that is not AWS's is logged, and its text stays here.
@@ -518,20 +531,21 @@ func (e *exchange) finish() {
 		}
 		e.refuse(internal(e.service))
 	}
-	log := e.g.cfg.Log
+	log := e.g.cfg.Log.Handler() // by the Logger, each line would cost a look at who called
 	if !log.Enabled(e.r.Context(), slog.LevelInfo) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 6)
-	attrs = append(attrs,
+	now := e.g.cfg.Now()
+	line := slog.NewRecord(now, slog.LevelInfo, "request", 0)
+	line.AddAttrs(
 		slog.String("op", e.logged()),
 		slog.String("principal", e.principal),
 		slog.String("request_id", e.id),
 		slog.Int("status", e.status),
-		slog.Duration("duration", e.g.cfg.Now().Sub(e.start)),
+		slog.Duration("duration", now.Sub(e.start)),
 	)
 	if e.code != "" {
-		attrs = append(attrs, slog.String("error", e.code))
+		line.AddAttrs(slog.String("error", e.code))
 	}
-	log.LogAttrs(e.r.Context(), slog.LevelInfo, "request", attrs...)
+	_ = log.Handle(e.r.Context(), line) // as Logger does
 }

@@ -149,7 +149,7 @@ func New(cfg Config) (http.Handler, error) {
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := &exchange{g: g, w: w, r: r, start: g.cfg.Now(), id: newRequestID()}
 	h := w.Header()
-	h["x-amzn-RequestId"] = []string{e.id}
+	h["x-amzn-RequestId"] = e.header(2, e.id)
 	h["Date"] = g.dateAt(e.start)
 
 	path := r.URL.Path

@@ -26,7 +26,7 @@ import (
 // isREST tells S3's requests from the others': by what they are signed for, else by the
 // host's name. What is signed for nothing and has a path that is nobody's is S3's as well.
 func (g *gateway) isREST(r *http.Request) bool {
-	if header := r.Header.Get("Authorization"); header != "" {
+	if header := first(r.Header, "Authorization"); header != "" {
 		return strings.Contains(header, "/s3/aws4_request") || strings.HasPrefix(header, "AWS ")
 	}
 	if query := strings.ToLower(r.URL.RawQuery); query != "" {
