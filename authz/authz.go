@@ -33,7 +33,10 @@ type Access struct {
 	Tags        map[string]string   // aws:ResourceTag
 	RequestTags map[string]string   // aws:RequestTag and aws:TagKeys
 	TagKeys     []string            // aws:TagKeys of an untag request
-	Conditions  map[string][]string // the service's own keys: "secretsmanager:VersionStage"
+	Conditions  map[string][]string // the service's own keys, of the request: "secretsmanager:VersionStage"
+	// ResourceConditions are those of the resource, which a service can have ready. Where
+	// both have a key, Conditions counts.
+	ResourceConditions map[string][]string
 
 	Policy *policy.Source // the resource's own, nil for none
 	Kind   policy.Kind    // of Policy: policy.Resource (zero means that too), policy.Key, policy.Trust

@@ -19,20 +19,28 @@ type keys struct {
 	request   *caller.Request
 	principal *caller.Principal
 	now       time.Time
+
+	via string // kms:ViaService, once it was asked for
+	// What Values returned: most decisions ask for no more than a few.
+	room [8]string
+	used int
 }
 
 // Values implements policy.Keys.
 func (k *keys) Values(key string) []string {
 	vendor, name, _ := strings.Cut(key, ":")
 	if tag, ok := strings.CutPrefix(name, "resourcetag/"); ok { // aws:, and the services' older own
-		return tagValue(k.access.Tags, tag)
+		return k.tagValue(k.access.Tags, tag)
 	}
 	if vendor == "aws" {
 		if values, known := k.global(name); known {
 			return values
 		}
 	}
-	if values := k.condition(key); values != nil {
+	if values := condition(k.access.Conditions, key); values != nil {
+		return values
+	}
+	if values := condition(k.access.ResourceConditions, key); values != nil {
 		return values
 	}
 	for name, values := range k.principal.Claims {
@@ -46,10 +54,10 @@ func (k *keys) Values(key string) []string {
 	return nil
 }
 
-// condition looks into the service's own keys, which are few.
-func (k *keys) condition(key string) []string {
-	for name, values := range k.access.Conditions {
-		if strings.EqualFold(name, key) {
+// condition looks into a service's own keys, which are few, and ASCII.
+func condition(conditions map[string][]string, key string) []string {
+	for name, values := range conditions {
+		if len(name) == len(key) && strings.EqualFold(name, key) {
 			return values
 		}
 	}
@@ -62,51 +70,51 @@ func (k *keys) global(name string) (values []string, known bool) {
 	if family, tag, found := strings.Cut(name, "/"); found {
 		switch family {
 		case "principaltag":
-			return tagValue(k.principal.Tags, tag), true
+			return k.tagValue(k.principal.Tags, tag), true
 		case "requesttag":
-			return tagValue(k.access.RequestTags, tag), true
+			return k.tagValue(k.access.RequestTags, tag), true
 		}
 		return nil, false
 	}
 	switch name {
 	case "principalarn":
 		if k.principal.Type == caller.AssumedRole {
-			return one(k.principal.RoleARN), true
+			return k.one(k.principal.RoleARN), true
 		}
-		return one(k.principal.ARN), true
+		return k.one(k.principal.ARN), true
 	case "principalaccount":
 		if k.service() || k.principal.Type == caller.WebIdentityUser {
 			return nil, true
 		}
-		return one(k.principal.Account), true
+		return k.one(k.principal.Account), true
 	case "principaltype":
 		if k.service() || k.principal.Type == caller.WebIdentityUser {
 			return nil, true
 		}
-		return one(string(k.principal.Type)), true
+		return k.one(string(k.principal.Type)), true
 	case "userid":
 		switch k.principal.Type {
 		case caller.Anonymous:
-			return []string{"anonymous"}, true
+			return k.just("anonymous"), true
 		case caller.WebIdentityUser:
 			return nil, true
 		}
-		return one(k.principal.ID), true
+		return k.one(k.principal.ID), true
 	case "username":
 		if k.principal.Type != caller.User {
 			return nil, true
 		}
-		return one(k.principal.UserName), true
+		return k.one(k.principal.UserName), true
 	case "federatedprovider":
-		return one(k.principal.Provider), true
+		return k.one(k.principal.Provider), true
 	case "sourceidentity":
-		return one(k.principal.SourceIdentity), true
+		return k.one(k.principal.SourceIdentity), true
 	case "principalisawsservice":
 		return truth(k.service()), true
 	case "principalservicename":
-		return one(k.principal.Service), true
+		return k.one(k.principal.Service), true
 	case "principalservicenameslist":
-		return one(k.principal.Service), true
+		return k.one(k.principal.Service), true
 
 	case "tagkeys":
 		return k.tagKeys(), true
@@ -116,22 +124,22 @@ func (k *keys) global(name string) (values []string, known bool) {
 		}
 		switch owner := k.access.owner(); owner {
 		case "":
-			return one(k.principal.Account), true
+			return k.one(k.principal.Account), true
 		case nobody:
 			return nil, true
 		default:
-			return []string{owner}, true
+			return k.just(owner), true
 		}
 
 	case "currenttime":
-		return []string{k.now.UTC().Format(time.RFC3339)}, true
+		return k.just(k.now.UTC().Format(time.RFC3339)), true
 	case "epochtime":
-		return []string{strconv.FormatInt(k.now.Unix(), 10)}, true
+		return k.just(strconv.FormatInt(k.now.Unix(), 10)), true
 	case "tokenissuetime":
 		if k.principal.IssuedAt.IsZero() {
 			return nil, true
 		}
-		return []string{k.principal.IssuedAt.UTC().Format(time.RFC3339)}, true
+		return k.just(k.principal.IssuedAt.UTC().Format(time.RFC3339)), true
 	case "multifactorauthpresent":
 		if k.principal.IssuedAt.IsZero() { // of long-term keys AWS does not say
 			return nil, true
@@ -142,24 +150,24 @@ func (k *keys) global(name string) (values []string, known bool) {
 		if !k.service() || k.request.SourceARN == "" {
 			return nil, false
 		}
-		return []string{k.request.SourceARN}, true
+		return k.just(k.request.SourceARN), true
 	case "sourceaccount":
 		if !k.service() || k.request.SourceARN == "" {
 			return nil, false
 		}
-		return one(k.principal.Account), true
+		return k.one(k.principal.Account), true
 
 	case "requestedregion":
-		return one(k.request.Region), true
+		return k.one(k.request.Region), true
 	case "useragent":
-		return one(k.request.UserAgent), true
+		return k.one(k.request.UserAgent), true
 	case "referer":
-		return one(k.request.Referer), true
+		return k.one(k.request.Referer), true
 	case "sourceip":
 		if !k.direct() || !k.request.SourceIP.IsValid() {
 			return nil, true
 		}
-		return []string{k.request.SourceIP.Unmap().WithZone("").String()}, true
+		return k.just(k.request.SourceIP.Unmap().WithZone("").String()), true
 	case "securetransport":
 		if !k.direct() {
 			return nil, true
@@ -189,17 +197,20 @@ func (k *keys) kms(name string) []string {
 		return nil
 	}
 	if pair, ok := strings.CutPrefix(name, "encryptioncontext:"); ok {
-		return tagValue(k.access.EncryptionContext, pair)
+		return k.tagValue(k.access.EncryptionContext, pair)
 	}
 	switch name {
 	case "calleraccount":
-		return one(k.principal.Account)
+		return k.one(k.principal.Account)
 	case "viaservice":
 		if len(k.request.Via) == 0 {
 			return nil
 		}
-		service, _, _ := strings.Cut(k.request.Via[len(k.request.Via)-1], ".")
-		return []string{service + "." + k.request.Region + ".amazonaws.com"}
+		if k.via == "" {
+			service, _, _ := strings.Cut(k.request.Via[len(k.request.Via)-1], ".")
+			k.via = service + "." + k.request.Region + ".amazonaws.com"
+		}
+		return k.just(k.via)
 	case "encryptioncontextkeys":
 		return slices.Sorted(maps.Keys(k.access.EncryptionContext))
 	}
@@ -219,7 +230,7 @@ func (k *keys) tagKeys() []string {
 
 // tagValue finds a tag whose key is given in lower case: condition keys have no case. Of
 // tags that differ in case alone the first in order counts, so the answer is always the same.
-func tagValue(tags map[string]string, key string) []string {
+func (k *keys) tagValue(tags map[string]string, key string) []string {
 	found, name := false, ""
 	for candidate := range tags {
 		if strings.EqualFold(candidate, key) && (!found || candidate < name) {
@@ -229,19 +240,32 @@ func tagValue(tags map[string]string, key string) []string {
 	if !found {
 		return nil
 	}
-	return []string{tags[name]}
+	return k.just(tags[name])
 }
 
-func one(value string) []string {
+// one is the value, none when it is "".
+func (k *keys) one(value string) []string {
 	if value == "" {
 		return nil
 	}
-	return []string{value}
+	return k.just(value)
 }
+
+// just is one value, which may be "".
+func (k *keys) just(value string) []string {
+	if k.used == len(k.room) {
+		return []string{value}
+	}
+	k.room[k.used] = value
+	k.used++
+	return k.room[k.used-1 : k.used : k.used]
+}
+
+var yes, no = []string{"true"}, []string{"false"}
 
 func truth(b bool) []string {
 	if b {
-		return []string{"true"}
+		return yes
 	}
-	return []string{"false"}
+	return no
 }

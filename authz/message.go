@@ -167,7 +167,8 @@ func (k *keys) names(resource bool) []string {
 		}
 	}
 	if resource {
-		names = append(slices.AppendSeq(names, maps.Keys(k.access.Conditions)), "aws:ResourceAccount")
+		names = slices.AppendSeq(names, maps.Keys(k.access.Conditions))
+		names = append(slices.AppendSeq(names, maps.Keys(k.access.ResourceConditions)), "aws:ResourceAccount")
 	}
 	names = slices.AppendSeq(names, maps.Keys(k.principal.Claims))
 	slices.Sort(names)

@@ -113,6 +113,23 @@ func (k *Keyring) Look(ctx context.Context, fn func(store.Tx) error) error {
 	return store.Look(ctx, k.under, func(under store.Tx) error { return fn(&tx{ctx: ctx, k: k, under: under}) })
 }
 
+// Recall implements store.Recaller.
+func (k *Keyring) Recall(ctx context.Context, key string) ([]byte, *store.Memo, bool) {
+	r, ok := k.under.(store.Recaller)
+	if !ok || allowed(key) != nil {
+		return nil, nil, false
+	}
+	_, memo, ok := r.Recall(ctx, key)
+	if !ok {
+		return nil, nil, false
+	}
+	o, ok := memo.Load().(*opened)
+	if !ok {
+		return nil, nil, false
+	}
+	return o.plain, &o.memo, true
+}
+
 func (k *Keyring) Update(ctx context.Context, fn func(store.Tx) error) error {
 	var deleted []string
 	err := k.under.Update(ctx, func(under store.Tx) error {

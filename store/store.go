@@ -117,6 +117,12 @@ func Look(ctx context.Context, s Store, fn func(Tx) error) error {
 	return s.View(ctx, fn)
 }
 
+// Recaller is what a Store may be besides: Recall is what it remembers of a key, if that is
+// what the key has now. It is for who reads one key and no more, and does without any transaction.
+type Recaller interface {
+	Recall(ctx context.Context, key string) (value []byte, memo *Memo, ok bool)
+}
+
 // A Store runs serializable transactions. Update may call fn again after a conflict,
 // so fn acts on tx alone. An error from fn, or a panic, leaves no trace. When Update
 // returns nil the write is durable; when it returns an error that is not fn's own, the

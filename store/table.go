@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,21 @@ func (t *Table[T]) Get(tx Tx, key string) (*T, error) {
 		return t.remembered(key, raw, memo)
 	}
 	return t.decode(key, bytes.Clone(raw)) // the bytes may be gone after the transaction
+}
+
+// Look is Get in a transaction of its own, of s.
+func (t *Table[T]) Look(ctx context.Context, s Store, key string) (*T, error) {
+	if r, ok := s.(Recaller); ok {
+		if raw, memo, ok := r.Recall(ctx, key); ok {
+			return t.remembered(key, raw, memo)
+		}
+	}
+	var value *T
+	err := Look(ctx, s, func(tx Tx) (err error) {
+		value, err = t.Get(tx, key)
+		return err
+	})
+	return value, err
 }
 
 // remembered is decode, once for each value.

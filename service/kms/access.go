@@ -58,19 +58,19 @@ func (s *Service) find(ctx context.Context, request *caller.Request, r ref) (*ke
 		return nil, r.err
 	}
 	var k *key
-	err := store.Look(ctx, s.store, func(tx store.Tx) error {
-		id := r.id
-		if r.alias != "" {
+	var err error
+	if r.alias == "" {
+		k, err = s.keys.Look(ctx, s.store, keyPath(r.account, request.Region, r.id))
+	} else {
+		err = store.Look(ctx, s.store, func(tx store.Tx) error {
 			a, err := s.aliases.Get(tx, aliasPath(r.account, request.Region, r.alias))
 			if err != nil {
 				return err
 			}
-			id = a.KeyID
-		}
-		var err error
-		k, err = s.keys.Get(tx, keyPrefix(r.account, request.Region)+id)
-		return err
-	})
+			k, err = s.keys.Get(tx, keyPath(r.account, request.Region, a.KeyID))
+			return err
+		})
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, store.ErrNotFound
 	}
@@ -92,7 +92,7 @@ func (s *Service) absent(ctx context.Context, request *caller.Request, u use, r 
 		return s.makeManaged(ctx, request, r.alias)
 	}
 	access := &authz.Access{
-		Action: u.action, Resource: r.arn, Account: r.account, Conditions: u.allConditions(nil, r.alias),
+		Action: u.action, Resource: r.arn, Account: r.account, Conditions: u.allConditions(r.alias),
 		RequestTags: u.requestTags, TagKeys: u.tagKeys, EncryptionContext: u.context,
 	}
 	if r.account != request.Principal.Account {
@@ -128,8 +128,8 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	}
 	err = s.authz.Authorize(ctx, &authz.Access{
 		Action: u.action, Resource: k.arn(), Account: k.Account, Named: named,
-		Conditions: u.allConditions(c, requestAlias),
-		Tags:       c.tags, RequestTags: u.requestTags, TagKeys: u.tagKeys,
+		Conditions: u.allConditions(requestAlias), ResourceConditions: c.conditionsOf(u.crypto),
+		Tags: c.tags, RequestTags: u.requestTags, TagKeys: u.tagKeys,
 		Policy: c.policy, Kind: policy.Key, Grants: grants,
 		EncryptionContext: u.context,
 	})
@@ -139,27 +139,24 @@ func (s *Service) authorizeKey(ctx context.Context, u use, k *key, requestAlias 
 	return s.checkGrantTokens(ctx, u.grantTokens)
 }
 
-// allConditions returns the condition keys that are KMS's to say; authz knows those that
-// follow from the call. The result is not to be changed.
-func (u *use) allConditions(c *compiled, requestAlias string) map[string][]string {
-	var known map[string][]string
-	switch {
-	case c == nil:
-	case u.crypto:
-		known = c.cryptoConditions
-	default:
-		known = c.conditions
+// allConditions returns the condition keys of a request that are KMS's to say; authz knows
+// those that follow from the call. The result is not to be changed.
+func (u *use) allConditions(requestAlias string) map[string][]string {
+	if requestAlias == "" {
+		return u.conditions
 	}
-	if len(u.conditions) == 0 && requestAlias == "" {
-		return known
-	}
-	all := make(map[string][]string, len(known)+len(u.conditions)+1)
-	maps.Copy(all, known)
+	all := make(map[string][]string, len(u.conditions)+1)
 	maps.Copy(all, u.conditions)
-	if requestAlias != "" {
-		all["kms:RequestAlias"] = []string{requestAlias}
-	}
+	all["kms:RequestAlias"] = []string{requestAlias}
 	return all
+}
+
+// conditionsOf are the condition keys of a key's own, with those of encryption or without.
+func (c *compiled) conditionsOf(crypto bool) map[string][]string {
+	if crypto {
+		return c.cryptoConditions
+	}
+	return c.conditions
 }
 
 // keyConditions are the condition keys of every use of a key.

@@ -38,12 +38,11 @@ func parseHeader(blob []byte) (header, bool) {
 	if account > 999_999_999_999 {
 		return h, false
 	}
-	var digits [12]byte
+	var both [12 + 36]byte // one string, of which each has a part
+	digits, text := both[:12], both[12:]
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i], account = byte('0'+account%10), account/10
 	}
-	h.account = string(digits[:])
-	var text [36]byte
 	switch blob[1] {
 	case formUUID:
 		from := 10
@@ -56,13 +55,13 @@ func parseHeader(blob []byte) (header, bool) {
 			hex.Encode(text[i:i+2], blob[from:from+1])
 			from, i = from+1, i+2
 		}
-		h.keyID = string(text[:])
 	case formMRK:
-		hex.Encode(text[copy(text[:], "mrk-"):], blob[10:26])
-		h.keyID = string(text[:])
+		hex.Encode(text[copy(text, "mrk-"):], blob[10:26])
 	default:
 		return h, false
 	}
+	names := string(both[:])
+	h.account, h.keyID = names[:12], names[12:]
 	copy(h.material[:], blob[26:])
 	return h, true
 }
@@ -119,16 +118,16 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	data := appendContext(append(make([]byte, 0, 512), blob...), context)
+	data := appendContext(append(make([]byte, 0, 256), blob...), context)
 	return m.cipher.Seal(blob, plaintext, data), nil
 }
 
 // decrypt opens a blob whose header h names this key. Its error is always
 // InvalidCiphertextException, or that the material is not there or the key itself broken.
-func (k *key) decrypt(h header, blob []byte, context map[string]string) (plaintext []byte, materialID string, err error) {
+func (k *key) decrypt(h header, blob []byte, context map[string]string) (plaintext []byte, materialID *string, err error) {
 	c, err := k.compiled()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	for i := range c.materials {
 		m := &c.materials[i]
@@ -136,14 +135,14 @@ func (k *key) decrypt(h header, blob []byte, context map[string]string) (plainte
 			continue
 		}
 		if m.cipher == nil {
-			return nil, "", pendingImport(k.arn())
+			return nil, nil, pendingImport(k.arn())
 		}
-		data := appendContext(append(make([]byte, 0, 512), blob[:headerSize]...), context)
+		data := appendContext(append(make([]byte, 0, 256), blob[:headerSize]...), context)
 		plaintext, err := m.cipher.Open(blob[headerSize:], data)
 		if err != nil {
-			return nil, "", invalidCiphertext()
+			return nil, nil, invalidCiphertext()
 		}
-		return plaintext, k.Materials[i].ID, nil
+		return plaintext, &k.Materials[i].ID, nil
 	}
-	return nil, "", invalidCiphertext()
+	return nil, nil, invalidCiphertext()
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
@@ -51,11 +50,7 @@ func (k *key) seal(algorithm types.EncryptionAlgorithmSpec, plaintext []byte, co
 // open is the inverse of seal. The material id is nil but of a symmetric encryption key.
 func (k *key) open(h header, algorithm types.EncryptionAlgorithmSpec, blob []byte, context map[string]string) (plaintext []byte, materialID *string, err error) {
 	if k.isSymmetric() {
-		plaintext, id, err := k.decrypt(h, blob, context)
-		if err != nil {
-			return nil, nil, err
-		}
-		return plaintext, aws.String(id), nil
+		return k.decrypt(h, blob, context)
 	}
 	p, err := k.private()
 	if err != nil {

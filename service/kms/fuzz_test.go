@@ -71,8 +71,8 @@ func FuzzTamper(f *testing.F) {
 			t.Fatal("an own ciphertext does not parse")
 		}
 		got, id, err := k.decrypt(h, blob, context)
-		if err != nil || !bytes.Equal(got, plaintext) || id != k.current().ID {
-			t.Fatalf("decrypt(encrypt(%q)) = %q, %q, %v", plaintext, got, id, err)
+		if err != nil || !bytes.Equal(got, plaintext) || *id != k.current().ID {
+			t.Fatalf("decrypt(encrypt(%q)) = %q, %q, %v", plaintext, got, *id, err)
 		}
 		for _, other := range []map[string]string{nil, {name + "x": value}, {name: value + "x"}, {name: value, name + "x": ""}} {
 			if _, _, err := k.decrypt(h, blob, other); !isInvalid(err) {

@@ -59,6 +59,7 @@ type key struct {
 
 	compiled func() (*compiled, error)
 	text     string // the ARN, of a key that was read
+	usageAt  string // usagePath, of the same
 }
 
 type tag struct{ Key, Value string }
@@ -99,6 +100,7 @@ type compiledMaterial struct {
 // record does, so a key in use is parsed once, not once per request.
 func (k *key) Prepare() {
 	k.text = keyARN(k.Region, k.Account, k.ID)
+	k.usageAt = usagePath(k.Account, k.Region, k.ID)
 	k.compiled = sync.OnceValues(k.compile)
 }
 
@@ -254,10 +256,13 @@ type alias struct {
 	Updated time.Time
 }
 
-func keyPrefix(account, region string) string   { return "kms/" + account + "/" + region + "/key/" }
+func keyPath(account, region, id string) string {
+	return "kms/" + account + "/" + region + "/key/" + id
+}
+func keyPrefix(account, region string) string   { return keyPath(account, region, "") }
 func aliasPrefix(account, region string) string { return "kms/" + account + "/" + region + "/alias/" }
 
-func (k *key) path() string { return keyPrefix(k.Account, k.Region) + k.ID }
+func (k *key) path() string { return keyPath(k.Account, k.Region, k.ID) }
 
 func aliasPath(account, region, name string) string {
 	return aliasPrefix(account, region) + strings.TrimPrefix(name, "alias/")
@@ -407,7 +412,7 @@ func (s *Service) due(ctx context.Context, prefix string) (paths []string, err e
 			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit {
 				return err
 			}
-			paths = append(paths, keyPrefix(parts[1], parts[2])+parts[3])
+			paths = append(paths, keyPath(parts[1], parts[2], parts[3]))
 		}
 		return nil
 	})

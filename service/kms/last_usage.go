@@ -28,7 +28,16 @@ type usage struct {
 // dies forgets no more than this.
 const usageEvery = time.Hour
 
-func (k *key) usagePath() string { return "kms/usage/" + k.Account + "/" + k.Region + "/" + k.ID }
+func usagePath(account, region, id string) string {
+	return "kms/usage/" + account + "/" + region + "/" + id
+}
+
+func (k *key) usagePath() string {
+	if k.usageAt != "" {
+		return k.usageAt
+	}
+	return usagePath(k.Account, k.Region, k.ID)
+}
 
 // tracker keeps what this process has seen of the usage of keys.
 type tracker struct {

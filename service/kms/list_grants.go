@@ -115,7 +115,7 @@ func (s *Service) ListRetirableGrants(ctx context.Context, in *kms.ListRetirable
 			if len(where) != 3 {
 				return errors.New("kms: strange entry " + entry.Key)
 			}
-			k, err := s.keys.Get(tx, keyPrefix(where[0], request.Region)+where[1])
+			k, err := s.keys.Get(tx, keyPath(where[0], request.Region, where[1]))
 			if err != nil {
 				return err
 			}

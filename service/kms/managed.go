@@ -52,7 +52,7 @@ func (s *Service) makeManaged(ctx context.Context, request *caller.Request, alia
 		path := aliasPath(account, region, aliasName)
 		switch a, err := s.aliases.Get(tx, path); {
 		case err == nil:
-			k, err = s.keys.Get(tx, keyPrefix(account, region)+a.KeyID)
+			k, err = s.keys.Get(tx, keyPath(account, region, a.KeyID))
 			return err
 		case !errors.Is(err, store.ErrNotFound):
 			return err

@@ -73,7 +73,7 @@ func (s *Service) related(tx store.Tx, k *key) ([]*key, error) {
 		if region == k.Region {
 			continue
 		}
-		other, err := s.keys.Get(tx, keyPrefix(k.Account, region)+k.ID)
+		other, err := s.keys.Get(tx, keyPath(k.Account, region, k.ID))
 		if err != nil {
 			return nil, fmt.Errorf("reading key %s in %s: %w", k.ID, region, err)
 		}
@@ -166,7 +166,7 @@ func (s *Service) primaryOf(tx store.Tx, k *key) (*key, error) {
 	if !k.isReplica() {
 		return k, nil
 	}
-	primary, err := s.keys.Get(tx, keyPrefix(k.Account, k.MultiRegion.Primary)+k.ID)
+	primary, err := s.keys.Get(tx, keyPath(k.Account, k.MultiRegion.Primary, k.ID))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("the primary of %s is not in %s", k.arn(), k.MultiRegion.Primary)
 	}

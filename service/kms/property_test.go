@@ -171,7 +171,7 @@ func violations(ctx context.Context, s *testService, regions []string, id string
 		var first *key
 		var there []string
 		for _, region := range regions {
-			k, err := s.keys.Get(tx, keyPrefix(testAccount, region)+id)
+			k, err := s.keys.Get(tx, keyPath(testAccount, region, id))
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}

@@ -87,7 +87,7 @@ func (s *Service) grantToRetire(ctx context.Context, in *kms.RetireGrantInput) (
 func (s *Service) authorizeRetiring(ctx context.Context, g *grant) (*key, error) {
 	var k *key
 	err := s.store.View(ctx, func(tx store.Tx) (err error) {
-		k, err = s.keys.Get(tx, keyPrefix(g.Account, g.Region)+g.KeyID)
+		k, err = s.keys.Get(tx, keyPath(g.Account, g.Region, g.KeyID))
 		return err
 	})
 	if err != nil {

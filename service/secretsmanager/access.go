@@ -1,7 +1,6 @@
 package secretsmanager
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,13 +18,18 @@ import (
 type access struct {
 	action      string              // "secretsmanager:GetSecretValue"
 	secretID    string              // as the request names it
-	conditions  map[string][]string // gets the keys of every request
+	conditions  map[string][]string // what the request says beside that; not to be changed once it was asked about
 	requestTags map[string]string
 	tagKeys     []string
 	replica     bool // whether it may be done to a replica, and not only where its primary is
 
 	// also reads more of a secret that there is, in the transaction that reads it.
-	also func(tx store.Tx, x *secret) error
+	also reader
+}
+
+// reader reads more of a secret. It may be asked again.
+type reader interface {
+	read(s *Service, tx store.Tx, x *secret) error
 }
 
 // authorizedSecret finds the secret that a names and asks whether the caller may do that
@@ -34,7 +38,7 @@ type access struct {
 func (s *Service) authorizedSecret(ctx context.Context, a access) (*secret, error) {
 	request := caller.From(ctx)
 	id := parseSecretID(a.secretID, request.Region, request.Principal.Account)
-	x, err := s.find(ctx, id, request.Region, a.also)
+	x, err := s.find(ctx, &id, request.Region, a.also)
 	switch {
 	case err == nil:
 		return x, s.authorizeSecret(ctx, a, x)
@@ -55,22 +59,22 @@ func (s *Service) authorizedSecret(ctx context.Context, a access) (*secret, erro
 }
 
 // find returns the secret that id refers to, or store.ErrNotFound.
-func (s *Service) find(ctx context.Context, id secretID, region string, also func(store.Tx, *secret) error) (*secret, error) {
+func (s *Service) find(ctx context.Context, id *secretID, region string, also reader) (*secret, error) {
 	if id.err != nil {
 		return nil, store.ErrNotFound
 	}
 	var x *secret
 	err := store.Look(ctx, s.store, func(tx store.Tx) error {
 		var err error
-		x, err = s.secrets.Get(tx, secretPrefix(id.account, region)+id.name)
+		x, err = s.secrets.Get(tx, secretPath(id.account, region, id.name))
 		if err != nil {
 			return err
 		}
-		if id.suffix != "" && id.suffix != x.Suffix || x.gone(s.now()) {
+		if id.suffix != "" && id.suffix != x.Suffix || x.gone(s.now) {
 			return store.ErrNotFound
 		}
 		if also != nil {
-			return also(tx, x)
+			return also.read(s, tx, x)
 		}
 		return nil
 	})
@@ -101,18 +105,8 @@ func (s *Service) stillMay(ctx context.Context, a access, x *secret) (bool, erro
 
 // accessTo is what a says of x, for authz.
 func accessTo(ctx context.Context, a access, x *secret) (*authz.Access, error) {
-	source, err := x.policy()
-	if err != nil {
+	if err := x.made.ready(); err != nil {
 		return nil, err
-	}
-	conditions := a.conditions // of this request alone
-	if conditions == nil {
-		conditions = make(map[string][]string, 2)
-	}
-	conditions["secretsmanager:SecretId"] = []string{x.arn}
-	conditions["secretsmanager:SecretPrimaryRegion"] = []string{cmp.Or(x.Primary, x.Region)}
-	if function := x.function(); function != "" {
-		conditions["secretsmanager:resource/AllowRotationLambdaArn"] = []string{function}
 	}
 	named := ""
 	if x.Account != caller.From(ctx).Principal.Account {
@@ -121,7 +115,7 @@ func accessTo(ctx context.Context, a access, x *secret) (*authz.Access, error) {
 	return &authz.Access{
 		Action: a.action, Resource: x.arn, Account: x.Account, Named: named,
 		Tags: x.tags, RequestTags: a.requestTags, TagKeys: a.tagKeys,
-		Conditions: conditions, Policy: source, Kind: policy.Resource,
+		Conditions: a.conditions, ResourceConditions: x.made.conditions, Policy: x.made.policy, Kind: policy.Resource,
 	}, nil
 }
 
@@ -151,7 +145,7 @@ func (x *secret) function() string {
 // again reads x once more, and asks once more whether the caller may do what a says when
 // x's policy or tags are others by now.
 func (s *Service) again(ctx context.Context, a access, x *secret) (*secret, error) {
-	now, err := s.find(ctx, secretID{account: x.Account, name: x.Name, suffix: x.Suffix}, x.Region, nil)
+	now, err := s.find(ctx, &secretID{account: x.Account, name: x.Name, suffix: x.Suffix}, x.Region, nil)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, secretNotFound()
@@ -223,7 +217,7 @@ func (s *Service) changeAnyway(ctx context.Context, x *secret, fn func(tx store.
 // changeIn changes a secret and its replicas within a transaction.
 func (s *Service) changeIn(tx store.Tx, x *secret, fn func(x *secret) error) (*secret, error) {
 	now, err := s.secrets.Get(tx, x.path())
-	if errors.Is(err, store.ErrNotFound) || err == nil && (now.Suffix != x.Suffix || now.gone(s.now())) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (now.Suffix != x.Suffix || now.gone(s.now)) {
 		return nil, secretNotFound()
 	}
 	if err != nil {

@@ -63,7 +63,7 @@ func (s *Service) catchUpOnce(ctx context.Context, x *secret, region string, ove
 	}
 	var reason string
 	switch {
-	case !isNew || there == nil || there.gone(s.now()):
+	case !isNew || there == nil || there.gone(s.now):
 	case !overwrite:
 		reason = nameTaken(now, region)
 	case there.Primary != "" || len(there.Replicas) > 0:
@@ -213,7 +213,7 @@ func (s *Service) failInterrupted(ctx context.Context) error {
 			if len(parts) != 3 {
 				return fmt.Errorf("secretsmanager: strange entry %q", entry.Key)
 			}
-			x, err := s.secrets.Get(tx, secretPrefix(parts[0], parts[1])+parts[2])
+			x, err := s.secrets.Get(tx, secretPath(parts[0], parts[1], parts[2]))
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}

@@ -98,7 +98,7 @@ func (s *Service) CreateSecret(ctx context.Context, in *secretsmanager.CreateSec
 
 func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token string) (*secret, error) {
 	id := secretID{account: x.Account, name: x.Name}
-	switch old, err := s.find(ctx, id, x.Region, nil); {
+	switch old, err := s.find(ctx, &id, x.Region, nil); {
 	case err == nil:
 		return s.createdAlready(ctx, old, p, token)
 	case !errors.Is(err, store.ErrNotFound):
@@ -122,7 +122,7 @@ func (s *Service) createSecret(ctx context.Context, x *secret, p *plain, token s
 	x.Prepare()
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		switch old, err := s.secrets.Get(tx, x.path()); {
-		case err == nil && !old.gone(s.now()):
+		case err == nil && !old.gone(s.now):
 			return errMoved
 		case err == nil && len(old.Versions) > maxAtOnce:
 			return errCrowded

@@ -20,7 +20,8 @@ func Current(ctx context.Context, s *Service, arn, stage string) (string, error)
 	if len(parts) < 5 {
 		return "", nil
 	}
-	x, err := s.find(ctx, parseSecretID(arn, parts[3], ""), parts[3], nil)
+	id := parseSecretID(arn, parts[3], "")
+	x, err := s.find(ctx, &id, parts[3], nil)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !x.Deletion.IsZero() {
 		return "", nil
 	}
@@ -38,7 +39,8 @@ func Current(ctx context.Context, s *Service, arn, stage string) (string, error)
 // label is on, and leaves no record of it.
 func MayRead(ctx context.Context, s *Service, arn, stage string) (bool, error) {
 	request := caller.From(ctx)
-	x, err := s.find(ctx, parseSecretID(arn, request.Region, request.Principal.Account), request.Region, nil)
+	id := parseSecretID(arn, request.Region, request.Principal.Account)
+	x, err := s.find(ctx, &id, request.Region, nil)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}

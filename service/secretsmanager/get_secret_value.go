@@ -14,62 +14,70 @@ import (
 // GetSecretValue returns the value of a version: of the current one unless the request
 // names a version, a staging label, or both of the same.
 func (s *Service) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
-	stage := aws.ToString(in.VersionStage)
-	if in.VersionStage == nil && in.VersionId == nil {
-		stage = current
-	}
-	conditions := map[string][]string{}
-	if stage != "" {
-		conditions["secretsmanager:VersionStage"] = []string{stage}
-	}
-	if in.VersionId != nil {
-		conditions["secretsmanager:VersionId"] = []string{*in.VersionId}
+	wanted := &selected{id: aws.ToString(in.VersionId), stage: aws.ToString(in.VersionStage)}
+	conditions := currentConditions
+	switch {
+	case in.VersionStage == nil && in.VersionId == nil:
+		wanted.stage = current
+	default:
+		conditions = make(map[string][]string, 2)
+		if wanted.stage != "" {
+			conditions["secretsmanager:VersionStage"] = []string{wanted.stage}
+		}
+		if in.VersionId != nil {
+			conditions["secretsmanager:VersionId"] = []string{wanted.id}
+		}
 	}
 	// The version and its sealed value come from the same moment as the secret; whether
 	// the caller may have them is settled before anything is said of them.
-	var v *version
-	var selectErr error
-	var sealed *value
-	x, err := s.authorizedSecret(ctx, access{
-		action: "secretsmanager:GetSecretValue", secretID: *in.SecretId, conditions: conditions,
-		also: func(tx store.Tx, x *secret) error {
-			v, selectErr = x.selectVersion(aws.ToString(in.VersionId), stage)
-			if selectErr != nil {
-				return nil
-			}
-			var err error
-			sealed, err = s.values.Get(tx, x.valuePath(v.ID))
-			if errors.Is(err, store.ErrNotFound) {
-				return errDamaged
-			}
-			return err
-		},
-	})
+	x, err := s.authorizedSecret(ctx, access{action: "secretsmanager:GetSecretValue", secretID: *in.SecretId, conditions: conditions, also: wanted})
 	if err != nil {
 		return nil, err
 	}
 	if err := x.active(); err != nil {
 		return nil, err
 	}
-	if selectErr != nil {
-		return nil, selectErr
+	if wanted.err != nil {
+		return nil, wanted.err
 	}
 
-	p, err := s.open(ctx, x, v, sealed)
+	v := wanted.version
+	p, err := s.open(ctx, x, v, wanted.value)
 	if err != nil {
 		return nil, err
 	}
 	s.noteRead(x, v)
-	out := &secretsmanager.GetSecretValueOutput{
-		ARN: aws.String(x.arn), Name: aws.String(x.Name), VersionId: aws.String(v.ID),
-		VersionStages: v.Stages, CreatedDate: aws.Time(v.Created),
-	}
+	// It points into the record, as its slices do: an output is only read.
+	out := &secretsmanager.GetSecretValueOutput{ARN: &x.arn, Name: &x.Name, VersionId: &v.ID, VersionStages: v.Stages, CreatedDate: &v.Created}
 	if p.binary {
 		out.SecretBinary = p.bytes
 	} else {
-		out.SecretString = aws.String(string(p.bytes))
+		out.SecretString = p.text()
 	}
 	return out, nil
+}
+
+var currentConditions = map[string][]string{"secretsmanager:VersionStage": {current}}
+
+// selected reads the version that has the id, or the label, or, if neither is "", both.
+type selected struct {
+	id, stage string
+
+	version *version
+	value   *value
+	err     error // why there is none
+}
+
+func (w *selected) read(s *Service, tx store.Tx, x *secret) error {
+	if w.version, w.err = x.selectVersion(w.id, w.stage); w.err != nil {
+		return nil
+	}
+	var err error
+	w.value, err = s.values.Get(tx, x.lastRead(w.version.ID).path)
+	if errors.Is(err, store.ErrNotFound) {
+		return errDamaged
+	}
+	return err
 }
 
 // selectVersion returns the version that has the id, or the label, or, if neither is "",

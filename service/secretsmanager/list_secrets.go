@@ -112,7 +112,7 @@ func (s *Service) list(ctx context.Context, l listing) ([]*secret, *string, erro
 }
 
 func (s *Service) listed(x *secret, l listing, filters []filter) bool {
-	if x.gone(s.now()) || !x.Deletion.IsZero() && !l.deleted {
+	if x.gone(s.now) || !x.Deletion.IsZero() && !l.deleted {
 		return false
 	}
 	for _, f := range filters {

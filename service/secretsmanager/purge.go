@@ -61,7 +61,7 @@ func (s *Service) purge(ctx context.Context, path string) error {
 			if err != nil {
 				return err
 			}
-			if done = !x.gone(s.now()); done {
+			if done = !x.gone(s.now); done {
 				return nil
 			}
 			done, err = s.remove(tx, x)
@@ -92,7 +92,7 @@ func (s *Service) deleteDue(ctx context.Context) error {
 			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit {
 				return err
 			}
-			paths = append(paths, secretPrefix(parts[1], parts[2])+parts[3])
+			paths = append(paths, secretPath(parts[1], parts[2], parts[3]))
 		}
 		return nil
 	})

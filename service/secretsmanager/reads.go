@@ -28,11 +28,19 @@ type read struct {
 	versions map[string]time.Time
 }
 
+const daySeconds = 24 * 60 * 60
+
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
 // noteRead notes that a version is read now.
 func (s *Service) noteRead(x *secret, v *version) {
-	today := day(s.now())
+	now, last := s.now(), x.lastRead(v.ID)
+	number := now.Unix() / daySeconds
+	if last.day.Load() == number {
+		return
+	}
+	last.day.Store(number)
+	today := day(now)
 	if x.Accessed.Equal(today) && v.Accessed.Equal(today) {
 		return
 	}

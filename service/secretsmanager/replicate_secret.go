@@ -199,7 +199,7 @@ func replicaID(ctx context.Context, given string) (id, primary string) {
 
 // changePrimary changes what the primary secret of y knows of it.
 func (s *Service) changePrimary(tx store.Tx, y *secret, fn func(x *secret)) error {
-	stored, err := s.secrets.Get(tx, secretPrefix(y.Account, y.Primary)+y.Name)
+	stored, err := s.secrets.Get(tx, secretPath(y.Account, y.Primary, y.Name))
 	if errors.Is(err, store.ErrNotFound) || err == nil && stored.Suffix != y.Suffix {
 		return fmt.Errorf("the primary of %s is not in %s", y.arn, y.Primary)
 	}

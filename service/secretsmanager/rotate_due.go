@@ -134,7 +134,7 @@ func (s *Service) dueRotations(ctx context.Context, n int) ([]string, error) {
 			if at, err := strconv.ParseInt(parts[0], 10, 64); err != nil || at > limit || len(paths) == n {
 				return err
 			}
-			paths = append(paths, secretPrefix(parts[1], parts[2])+parts[3])
+			paths = append(paths, secretPath(parts[1], parts[2], parts[3]))
 		}
 		return nil
 	})

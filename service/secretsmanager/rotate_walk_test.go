@@ -70,7 +70,7 @@ func (w *walker) Invoke(_ context.Context, _ string, e rotation.Event) error {
 
 func (w *walker) secret() *secret {
 	w.t.Helper()
-	x, err := w.find(w.ctx, secretID{account: testAccount, name: "s"}, testRegion, nil)
+	x, err := w.find(w.ctx, &secretID{account: testAccount, name: "s"}, testRegion, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package secretsmanager
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/malote/malote/policy"
@@ -51,7 +53,8 @@ type secret struct {
 
 	arn    string
 	tags   map[string]string
-	policy func() (*policy.Source, error)
+	values string // with which the paths of its values begin
+	made   *made
 
 	followers map[string]follower // by Region; for share, in the transaction that stores the secret
 }
@@ -78,17 +81,60 @@ func (x *secret) Prepare() {
 			x.tags[t.Key] = t.Value
 		}
 	}
-	attached, arn := x.Policy, x.arn
-	x.policy = sync.OnceValues(func() (*policy.Source, error) {
-		if attached.Text == "" {
-			return nil, nil
+	x.values = root + x.Account + "/" + x.Region + "/value/" + url.PathEscape(x.Name+"-"+x.Suffix) + "/"
+	x.made = &made{arn: x.arn, attached: x.Policy, primary: cmp.Or(x.Primary, x.Region), function: x.function()}
+}
+
+// made is what this process has beside a record: what the secret says for decisions on it,
+// ready once it was asked for, and what was noted of its reads.
+type made struct {
+	arn, primary, function string
+	attached               attached.Policy
+
+	last atomic.Pointer[lastRead]
+
+	once       sync.Once
+	policy     *policy.Source // nil for none
+	err        error
+	conditions map[string][]string // not to be changed
+}
+
+// ready completes m.
+func (m *made) ready() error {
+	m.once.Do(func() {
+		m.conditions = map[string][]string{"secretsmanager:SecretId": {m.arn}, "secretsmanager:SecretPrimaryRegion": {m.primary}}
+		if m.function != "" {
+			m.conditions["secretsmanager:resource/AllowRotationLambdaArn"] = []string{m.function}
 		}
-		document, err := attached.Compile(policy.Resource)
+		if m.attached.Text == "" {
+			return
+		}
+		document, err := m.attached.Compile(policy.Resource)
 		if err != nil {
-			return nil, fmt.Errorf("policy of %s: %w", arn, err)
+			m.err = fmt.Errorf("policy of %s: %w", m.arn, err)
+			return
 		}
-		return &policy.Source{Document: document, Name: "the resource policy of " + arn}, nil
+		m.policy = &policy.Source{Document: document, Name: "the resource policy of " + m.arn}
 	})
+	return m.err
+}
+
+// lastRead is what the version of a secret takes to be read that was read last: mostly it
+// is the next one too.
+type lastRead struct {
+	id      string
+	path    string
+	context map[string]string // of encryption; not to be changed
+	day     atomic.Int64      // that noteRead noted, in days since 1970; 0 for none
+}
+
+func (x *secret) lastRead(versionID string) *lastRead {
+	if last := x.made.last.Load(); last != nil && last.id == versionID {
+		return last
+	}
+	last := &lastRead{id: versionID, path: x.valuePath(versionID), context: x.encryptionContext(versionID)}
+	x.made.last.Store(last)
+	return last
 }
 
 // clone returns a copy to change.
@@ -106,8 +152,8 @@ func (x *secret) clone() *secret {
 }
 
 // gone reports whether the recovery window of a deletion is over.
-func (x *secret) gone(now time.Time) bool {
-	return !x.Deletion.IsZero() && !x.Deletion.After(now)
+func (x *secret) gone(now func() time.Time) bool {
+	return !x.Deletion.IsZero() && !x.Deletion.After(now())
 }
 
 // active is the rule of operations that a secret scheduled for deletion refuses.
@@ -219,12 +265,16 @@ func randomString(alphabet string, n int) string {
 
 const root = "secretsmanager/"
 
-func secretPrefix(account, region string) string { return root + account + "/" + region + "/secret/" }
+func secretPrefix(account, region string) string { return secretPath(account, region, "") }
 func createdPrefix(account, region string) string {
 	return root + account + "/" + region + "/created/"
 }
 
-func (x *secret) path() string { return secretPrefix(x.Account, x.Region) + x.Name }
+func (x *secret) path() string { return secretPath(x.Account, x.Region, x.Name) }
+
+func secretPath(account, region, name string) string {
+	return root + account + "/" + region + "/secret/" + name
+}
 
 // createdPath is the entry that lists the secret in order of creation.
 func (x *secret) createdPath() string {
@@ -241,5 +291,5 @@ func (x *secret) duePath() string {
 // valuePath is where the value of a version is. Names and version ids may hold slashes;
 // escaped, no two secrets share a path.
 func (x *secret) valuePath(versionID string) string {
-	return root + x.Account + "/" + x.Region + "/value/" + url.PathEscape(x.Name+"-"+x.Suffix) + "/" + url.PathEscape(versionID)
+	return x.values + url.PathEscape(versionID)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -48,6 +49,12 @@ func (v *value) UnmarshalBinary(b []byte) error {
 type plain struct {
 	binary bool
 	bytes  []byte
+}
+
+// text is the value of a string, which must not be wiped any more.
+func (p *plain) text() *string {
+	text := unsafe.String(unsafe.SliceData(p.bytes), len(p.bytes)) // nobody writes to them
+	return &text
 }
 
 // String keeps a value that strays into a format out of what is formatted.
@@ -149,7 +156,7 @@ func (s *Service) open(ctx context.Context, x *secret, v *version, stored *value
 		return nil, foreignDefaultKey()
 	}
 	key, err := s.keys.Decrypt(caller.Forward(ctx, "secretsmanager"), &kms.DecryptInput{
-		KeyId: aws.String(v.Key), CiphertextBlob: stored.DataKey, EncryptionContext: x.encryptionContext(v.ID),
+		KeyId: &v.Key, CiphertextBlob: stored.DataKey, EncryptionContext: x.lastRead(v.ID).context,
 	})
 	if err != nil {
 		return nil, cannotDecrypt(err)

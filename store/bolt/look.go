@@ -77,12 +77,11 @@ func (s *Store) Look(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case <-s.done:
+	if s.closed() {
 		return store.ErrClosed
-	default:
 	}
-	l := look{s: s, revision: s.known.revision.Load()}
+	l := &look{s: s, revision: s.known.revision.Load()}
+	l.view = tx.Within(l)
 	err := l.run(fn)
 	if l.torn {
 		return s.View(ctx, fn)
@@ -90,11 +89,33 @@ func (s *Store) Look(ctx context.Context, fn func(store.Tx) error) error {
 	return err
 }
 
+// Recall implements store.Recaller.
+func (s *Store) Recall(ctx context.Context, key string) ([]byte, *store.Memo, bool) {
+	if ctx.Err() != nil || s.closed() {
+		return nil, nil, false // View says why
+	}
+	v, ok := s.known.values.Get(key)
+	if !ok {
+		return nil, nil, false
+	}
+	return v.bytes, &v.memo, true
+}
+
+func (s *Store) closed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // look is a tx.Base of one state. As long as the revision stays, known values are of that
 // state. Once it needs bolt, it goes on with bolt alone, if what it gave out before is
 // bolt's state too; else it is torn.
 type look struct {
 	s        *Store
+	view     tx.Tx
 	revision uint64
 	given    [4]entry // the known values
 	n        int
@@ -117,7 +138,7 @@ func (l *look) run(fn func(store.Tx) error) error {
 			l.tx.Rollback() // of a read-only transaction: ends it
 		}
 	}()
-	return tx.View(l).Run(fn)
+	return l.view.Run(fn)
 }
 
 func (l *look) Get(key string) ([]byte, error) {

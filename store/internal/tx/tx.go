@@ -31,7 +31,10 @@ type Tx struct {
 }
 
 // View returns a read-only transaction.
-func View(base Base) *Tx { return &Tx{base: base} }
+func View(base Base) *Tx { t := Within(base); return &t }
+
+// Within is View for who has room for it.
+func Within(base Base) Tx { return Tx{base: base} }
 
 // Update returns a transaction that gathers writes.
 func Update(base Base) *Tx { return &Tx{base: base, writable: true} }
