@@ -50,9 +50,14 @@ func Append(b []byte, s string, limit int) []byte {
 // Plain is how many bytes at the beginning of s JSON has as they are: printable ASCII but
 // quotes and backslashes.
 func Plain(s string) int {
+	const ones, highest = 0x0101010101010101, 0x8080808080808080
 	i := 0
+	// Eight bytes at once: in each byte of a word, the highest bit tells.
 	for ; len(s)-i >= 8; i += 8 {
-		if !plain8(s[i : i+8]) {
+		b := s[i : i+8]
+		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		quote, backslash, del := x^'"'*ones, x^'\\'*ones, x^0x7f*ones // zero where it is one
+		if (x|(x-' '*ones)|(quote-ones)|(backslash-ones)|(del-ones))&highest != 0 {
 			break
 		}
 	}
@@ -60,15 +65,6 @@ func Plain(s string) int {
 		i++
 	}
 	return i
-}
-
-// plain8 looks at eight bytes at once: in each byte of a word, the highest bit tells.
-func plain8(s string) bool {
-	const ones, highest = 0x0101010101010101, 0x8080808080808080
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	quote, backslash, del := x^'"'*ones, x^'\\'*ones, x^0x7f*ones // zero where it is one
-	found := x | (x - ' '*ones) | (quote - ones) | (backslash - ones) | (del - ones)
-	return found&highest == 0
 }
 
 // plain are the bytes that are written as they are.

@@ -25,16 +25,18 @@ func parseRef(given, region, account string, takesAlias bool) ref {
 	resource := given
 	r := ref{account: account}
 	if strings.HasPrefix(given, "arn:") {
-		parts := strings.SplitN(given, ":", 6)
-		if len(parts) != 6 || parts[1] != "aws" || parts[2] != "kms" || !isAccount(parts[4]) {
+		rest, isKMS := strings.CutPrefix(given, "arn:aws:kms:")
+		in, rest, hasRegion := strings.Cut(rest, ":")
+		of, rest, hasAccount := strings.Cut(rest, ":")
+		if !isKMS || !hasRegion || !hasAccount || !isAccount(of) {
 			r.arn = given
 			r.err = notFound("Invalid keyId '%s'", given)
 			return r
 		}
-		r.account, resource = parts[4], parts[5]
-		if parts[3] != region {
+		r.account, resource = of, rest
+		if in != region {
 			r.arn = given
-			r.err = notFound("Invalid arn %s", parts[3])
+			r.err = notFound("Invalid arn %s", in)
 			return r
 		}
 		id, isKey := strings.CutPrefix(resource, "key/")
@@ -87,5 +89,10 @@ func isKeyID(s string) bool {
 }
 
 func isAccount(s string) bool {
-	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) == 12
 }
