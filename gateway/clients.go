@@ -140,16 +140,15 @@ func (c *clients) behind(h http.Handler) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		client, secure := c.client(proxy, r)
-		if c.allowed != nil && !within(c.allowed, client) {
-			c.note(client, "its address is not among those of --allow-from")
+		address, secure := c.client(proxy, r)
+		if c.allowed != nil && !within(c.allowed, address) {
+			c.note(address, "its address is not among those of --allow-from")
 			w.Header().Set("Connection", "close")
 			http.Error(w, "malote: this address may not ask", http.StatusForbidden)
 			return
 		}
-		ctx := context.WithValue(r.Context(), forwardedKey{}, secure)
-		r = r.WithContext(ctx)
-		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+		r = r.WithContext(context.WithValue(r.Context(), clientKey{}, &client{address: address, proxied: true, overTLS: secure}))
+		r.RemoteAddr = netip.AddrPortFrom(address, 0).String()
 		h.ServeHTTP(w, r)
 	})
 }
@@ -196,22 +195,33 @@ func hop(s string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// forwardedKey is where a request's context has whether its client came to a trusted proxy
-// over TLS.
-type forwardedKey struct{}
+// client is who is at the other end of a connection, or of a trusted proxy's.
+type client struct {
+	address netip.Addr
+	proxied bool
+	overTLS bool // of one behind a proxy
+}
+
+// clientKey is where a connection's context has its client, and a request's another.
+type clientKey struct{}
+
+// connected is the context of a connection.
+func connected(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, clientKey{}, &client{address: peer(conn.RemoteAddr().String())})
+}
 
 // tlsVersion is that of a client which came without a proxy.
-func tlsVersion(r *http.Request) string {
-	if r.TLS == nil || r.TLS.Version == 0 || r.Context().Value(forwardedKey{}) != nil { // 0: it did not leave the process
+func (c *client) tlsVersion(r *http.Request) string {
+	if r.TLS == nil || r.TLS.Version == 0 || c.proxied { // 0: it did not leave the process
 		return ""
 	}
 	return strings.TrimPrefix(tls.VersionName(r.TLS.Version), "TLS ")
 }
 
-// secure reports whether a request's client came over TLS.
-func secure(r *http.Request) bool {
-	if forwarded, ok := r.Context().Value(forwardedKey{}).(bool); ok {
-		return forwarded
+// secure reports whether the client came over TLS.
+func (c *client) secure(r *http.Request) bool {
+	if c.proxied {
+		return c.overTLS
 	}
 	return r.TLS != nil
 }

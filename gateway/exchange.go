@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -60,7 +59,7 @@ func release(b *[]byte) {
 	if cap(*b) > maxPooled {
 		return
 	}
-	clear((*b)[:cap(*b)])
+	clear(*b) // all that was used: whoever has one only appends
 	*b = (*b)[:0]
 	buffers.Put(b)
 }
@@ -229,8 +228,6 @@ func (e *exchange) request(p *caller.Principal) *caller.Request {
 		Operation: e.operation,
 		UserAgent: clipped(first(e.r.Header, "User-Agent"), maxUserAgent),
 		Referer:   clipped(first(e.r.Header, "Referer"), maxUserAgent),
-		Secure:    secure(e.r),
-		TLS:       tlsVersion(e.r),
 		Payload:   e.payload,
 		Host:      e.r.Host,
 		Time:      e.start,
@@ -238,9 +235,11 @@ func (e *exchange) request(p *caller.Principal) *caller.Request {
 	if e.service != nil {
 		request.Service = e.service.name
 	}
-	if from, err := netip.ParseAddrPort(e.r.RemoteAddr); err == nil {
-		request.SourceIP = from.Addr().Unmap()
+	from, ok := e.r.Context().Value(clientKey{}).(*client)
+	if !ok { // not over a network
+		from = &client{address: peer(e.r.RemoteAddr)}
 	}
+	request.SourceIP, request.Secure, request.TLS = from.address, from.secure(e.r), from.tlsVersion(e.r)
 	return request
 }
 

@@ -127,6 +127,7 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       connected,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s.listener) }()

@@ -29,7 +29,7 @@ func (d *Directory) Lookup(ctx context.Context, accessKeyID, sessionToken string
 	if v, ok := m.credentials.Load(accessKeyID); ok {
 		c := v.(*credential)
 		if subtle.ConstantTimeCompare([]byte(c.token), []byte(sessionToken)) == 1 {
-			return c.at(d.now())
+			return c.at(d.now)
 		}
 	}
 
@@ -50,11 +50,11 @@ func (d *Directory) Lookup(ctx context.Context, accessKeyID, sessionToken string
 		return nil, err
 	}
 	d.remember(m, &m.credentials, accessKeyID, c)
-	return c.at(d.now())
+	return c.at(d.now)
 }
 
-func (c *credential) at(now time.Time) (*gateway.Credential, error) {
-	if !c.Expires.IsZero() && !now.Before(c.Expires) {
+func (c *credential) at(now func() time.Time) (*gateway.Credential, error) {
+	if !c.Expires.IsZero() && !now().Before(c.Expires) {
 		return nil, gateway.ErrExpiredToken
 	}
 	return &c.Credential, nil
