@@ -200,6 +200,7 @@ func (e *exchange) answerREST(op *operation, out any) error {
 		h = http.Header{}
 	}
 	answer, err := op.rest.Encode(*buffer, out, h)
+	*buffer = answer.Body
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 	}
@@ -209,7 +210,6 @@ func (e *exchange) answerREST(op *operation, out any) error {
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
-	*buffer = answer.Body
 	e.allowAnswer()
 	h["Server"] = []string{"AmazonS3"}
 	if answer.Stream == nil {
