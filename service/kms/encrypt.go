@@ -75,7 +75,7 @@ func (s *Service) Decrypt(ctx context.Context, in *kms.DecryptInput) (*kms.Decry
 	s.used(ctx, k, types.KeyLastUsageTrackingOperationDecrypt)
 	return &kms.DecryptOutput{
 		Plaintext:           plaintext,
-		KeyId:               &k.text, // of a key that was read; an output is only read
+		KeyId:               aws.String(k.arn()),
 		KeyMaterialId:       materialID,
 		EncryptionAlgorithm: algorithm,
 	}, nil
