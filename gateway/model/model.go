@@ -1,15 +1,14 @@
 // Package model is what AWS's API descriptions say about the services' operations:
 // members, constraints, errors, what is sensitive.
 //
-// It promises: the tables are read when a service is first asked for, and a shape when it
-// is first needed, so that a program which serves one operation pays for one. Everything
-// returned is shared and must not be changed.
+// It promises: a table is read when something of its service is first asked for, and a shape
+// when it is first needed, so that a program which serves one operation pays for one.
+// Everything returned is shared and must not be changed.
 //
 // The tables are made by gen. Whether malote does an operation, they do not know.
 package model
 
 import (
-	"embed"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -17,9 +16,6 @@ import (
 	"strings"
 	"sync"
 )
-
-//go:embed tables/*.txt
-var tables embed.FS
 
 // Protocol is how a service is spoken to.
 type Protocol string
@@ -37,14 +33,14 @@ type Service struct {
 	Version  string // 2014-11-01
 	Target   string // before the dot in X-Amz-Target; "" but for JSON
 
-	operations map[string]string // by name, undecoded
-	rest       string            // of the table: errors and shapes
+	rest string // of the table: operations, errors and shapes
 
-	mu     sync.Mutex          // guards what is decoded
-	errors map[string]APIError // by code; nil until asked for
-	lines  []string            // the shapes, undecoded; nil until asked for
-	ops    map[string]*Operation
-	shapes map[int]*Shape
+	mu         sync.Mutex          // guards what is decoded
+	operations map[string]string   // by name, undecoded; nil until asked for, like the next two
+	errors     map[string]APIError // by code
+	lines      []string            // the shapes, undecoded
+	ops        map[string]*Operation
+	shapes     map[int]*Shape
 }
 
 // APIError is an error that the description knows.
@@ -108,11 +104,11 @@ func For(name string) (*Service, bool) {
 	if s, ok := services[name]; ok {
 		return s, true
 	}
-	text, err := tables.ReadFile("tables/" + name + ".txt")
-	if err != nil {
+	text, ok := tables[name]
+	if !ok {
 		return nil, false
 	}
-	s, err := parse(string(text))
+	s, err := parse(text)
 	if err != nil {
 		panic("model: " + name + ": " + err.Error()) // the tables are part of the program
 	}
@@ -121,48 +117,37 @@ func For(name string) (*Service, bool) {
 }
 
 // Names lists the services that are described.
-func Names() []string {
-	entries, err := tables.ReadDir("tables")
-	if err != nil {
-		panic(err)
-	}
-	var names []string
-	for _, entry := range entries {
-		names = append(names, strings.TrimSuffix(entry.Name(), ".txt"))
-	}
-	return names
-}
+func Names() []string { return slices.Sorted(maps.Keys(tables)) }
 
 // parse reads the head of a table. The rest waits until it is needed.
 func parse(text string) (*Service, error) {
-	head, text, _ := strings.Cut(text, "\n")
+	head, rest, _ := strings.Cut(text, "\n")
 	fields := strings.Split(head, " ")
 	if len(fields) != 5 || fields[0] != "service" {
 		return nil, fmt.Errorf("cannot read the line %q", head)
 	}
-	s := &Service{
+	return &Service{
 		Name: fields[1], Protocol: Protocol(fields[2]), Version: fields[3], Target: fields[4],
-		operations: map[string]string{}, ops: map[string]*Operation{}, shapes: map[int]*Shape{},
-	}
-	for {
-		line, rest, _ := strings.Cut(text, "\n")
-		operation, ok := strings.CutPrefix(line, "op ")
-		if !ok {
-			s.rest = text
-			return s, nil
-		}
-		name, described, _ := strings.Cut(operation, " ")
-		s.operations[name] = described
-		text = rest
-	}
+		rest: rest, ops: map[string]*Operation{}, shapes: map[int]*Shape{},
+	}, nil
 }
 
 // decode reads the rest of the table. Its caller holds s.mu.
 func (s *Service) decode() {
-	if s.errors != nil {
+	if s.operations != nil {
 		return
 	}
+	s.operations = map[string]string{}
 	head, shapes, _ := strings.Cut(s.rest, "\n")
+	for {
+		operation, ok := strings.CutPrefix(head, "op ")
+		if !ok {
+			break
+		}
+		name, described, _ := strings.Cut(operation, " ")
+		s.operations[name] = described
+		head, shapes, _ = strings.Cut(shapes, "\n")
+	}
 	text, _ := strings.CutPrefix(head, "errors ")
 	var raw map[string][2]any
 	if err := json.Unmarshal([]byte(text), &raw); err != nil {
@@ -178,10 +163,18 @@ func (s *Service) decode() {
 }
 
 // Operations lists the names of all operations, in order.
-func (s *Service) Operations() []string { return slices.Sorted(maps.Keys(s.operations)) }
+func (s *Service) Operations() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decode()
+	return slices.Sorted(maps.Keys(s.operations))
+}
 
 // Has reports whether the service has an operation of that name on AWS.
 func (s *Service) Has(operation string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decode()
 	_, ok := s.operations[operation]
 	return ok
 }
@@ -199,6 +192,7 @@ func (s *Service) Error(code string) (APIError, bool) {
 func (s *Service) Operation(name string) (*Operation, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.decode()
 	if op, ok := s.ops[name]; ok {
 		return op, true
 	}
@@ -214,7 +208,6 @@ func (s *Service) Operation(name string) (*Operation, bool) {
 	if err := json.Unmarshal([]byte(line), &raw); err != nil {
 		panic(fmt.Sprintf("model: %s.%s: %v", s.Name, name, err))
 	}
-	s.decode()
 	op := &Operation{Name: name, Errors: raw.Errors, HTTP: raw.HTTP, Input: s.shape(raw.In), Output: s.shape(raw.Out)}
 	s.ops[name] = op
 	return op, true
