@@ -30,7 +30,8 @@ func (c ServiceCoverage) Implemented() int {
 	return n
 }
 
-// Coverage compares the methods of services with AWS's API descriptions.
+// Coverage compares the methods of services with AWS's API descriptions. What is wrong with
+// one of them, it finds without a request.
 func Coverage(services ...Service) ([]ServiceCoverage, error) {
 	var all []ServiceCoverage
 	for _, s := range services {
@@ -38,7 +39,7 @@ func Coverage(services ...Service) ([]ServiceCoverage, error) {
 		if !ok {
 			return nil, fmt.Errorf("gateway: %s is no service of AWS's that is known here", s.Name)
 		}
-		done, err := methods(s.Impl, m)
+		done, err := operations(s, m)
 		if err != nil {
 			return nil, fmt.Errorf("gateway: %w", err)
 		}

@@ -99,8 +99,10 @@ func (e *exchange) serve() {
 	if !ok {
 		return
 	}
-	op := e.service.operations[e.operation]
-	ctx, err := e.begin(ctx, op)
+	op, err := e.service.operation(e.operation)
+	if err == nil {
+		ctx, err = e.begin(ctx, op)
+	}
 	if err != nil {
 		e.fail(err)
 		return
@@ -504,7 +506,7 @@ func (e *exchange) logged() string {
 	if e.service == nil {
 		return "unknown"
 	}
-	if op := e.service.operations[e.operation]; op != nil {
+	if op, err := e.service.operation(e.operation); err == nil && op != nil {
 		return op.logged
 	}
 	return e.service.name + ":unknown"

@@ -696,15 +696,40 @@ func TestNewRefuses(t *testing.T) {
 		{"no credentials", gateway.Config{}, "gateway: no Credentials"},
 		{"unknown service", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "dynamodb", Impl: secrets{}}}}, "gateway: dynamodb is no service of AWS's that is known here"},
 		{"twice", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: keys{}}, {Name: "kms", Impl: keys{}}}}, "gateway: service kms is given twice"},
-		{"no operation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: talkative{}}}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
-		{"no operation of AWS's", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "secretsmanager", Impl: inventive{}}}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
-		{"no implementation", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "kms", Impl: nil}}}, "gateway: kms has no implementation"},
-		{"what there is not, for anybody", gateway.Config{Credentials: directory{}, Services: []gateway.Service{{Name: "s3", Impl: struct{}{}, Anonymous: []string{"GetObjects"}}}}, "gateway: s3.GetObjects: there is no such operation for anybody to ask for"},
 		{"handler at the root", gateway.Config{Credentials: directory{}, Handlers: map[string]http.Handler{"/": http.NotFoundHandler()}}, `gateway: no handler can be at "/"`},
 	} {
 		if _, err := gateway.New(tt.cfg); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: New = %v, want %s", tt.name, err, tt.want)
 		}
+	}
+}
+
+func TestCoverageRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		service gateway.Service
+		want    string
+	}{
+		{"unknown service", gateway.Service{Name: "dynamodb", Impl: secrets{}}, "gateway: dynamodb is no service of AWS's that is known here"},
+		{"no operation", gateway.Service{Name: "secretsmanager", Impl: talkative{}}, "gateway: gateway_test.talkative.Close is no operation: it is a func() error"},
+		{"no operation of AWS's", gateway.Service{Name: "secretsmanager", Impl: inventive{}}, "gateway: gateway_test.inventive.GetNonsense: AWS's secretsmanager has no such operation"},
+		{"no implementation", gateway.Service{Name: "kms", Impl: nil}, "gateway: kms has no implementation"},
+		{"what there is not, for anybody", gateway.Service{Name: "s3", Impl: struct{}{}, Anonymous: []string{"GetObjects"}}, "gateway: s3.GetObjects: there is no such operation for anybody to ask for"},
+	} {
+		if _, err := gateway.Coverage(tt.service); err == nil || err.Error() != tt.want {
+			t.Errorf("%s: Coverage = %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}
+
+// A service that Coverage refuses fails its requests, and the log says why.
+func TestServiceWithAMethodThatIsNoOperation(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(c *gateway.Config) { c.Services = []gateway.Service{{Name: "secretsmanager", Impl: talkative{}}} })
+	response, body := request{target: getSecret, body: `{"SecretId":"a"}`}.send(t, w.url)
+	if response.StatusCode != 500 || !strings.Contains(body, "InternalServiceError") || !strings.Contains(w.logged(), "talkative.Close is no operation") {
+		t.Errorf("%d %s; logged %s", response.StatusCode, body, w.logged())
 	}
 }
 

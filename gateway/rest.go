@@ -64,8 +64,11 @@ func (e *exchange) serveREST() {
 	if !ok {
 		return
 	}
-	op := e.service.operations[e.operation]
-	ctx, err := e.begin(who.ctx, op)
+	ctx := who.ctx
+	op, err := e.service.operation(e.operation)
+	if err == nil {
+		ctx, err = e.begin(ctx, op)
+	}
 	if err != nil {
 		e.fail(err)
 		return

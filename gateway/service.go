@@ -24,9 +24,9 @@ type service struct {
 	codec      awsjson.Codec
 	namespace  string          // of a Query service's XML
 	router     *restxml.Router // of a REST service alone
-	operations map[string]*operation
 	maxBody    int64           // 0: as any
 	anonymous  map[string]bool // operations that need no credentials
+	operations func() (map[string]*operation, error)
 }
 
 // operation is a method and what must be known to call it.
@@ -58,7 +58,11 @@ func newService(s Service) (*service, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is no service of AWS's that is known here", s.Name)
 	}
-	svc := &service{name: s.Name, model: m, maxBody: s.MaxBody}
+	svc := &service{name: s.Name, model: m, maxBody: s.MaxBody, anonymous: make(map[string]bool, len(s.Anonymous))}
+	for _, name := range s.Anonymous {
+		svc.anonymous[name] = true
+	}
+	svc.operations = sync.OnceValues(func() (map[string]*operation, error) { return operations(s, m) })
 	switch m.Protocol {
 	case model.JSON:
 		svc.codec.Lower = s.Name == "ecs" || s.Name == "logs"
@@ -66,31 +70,28 @@ func newService(s Service) (*service, error) {
 		svc.query = true
 		svc.namespace = "https://" + s.Name + ".amazonaws.com/doc/" + m.Version + "/"
 	}
-	operations, err := methods(s.Impl, m)
-	if err != nil {
-		return nil, err
-	}
-	svc.operations = operations
-	svc.anonymous = make(map[string]bool, len(s.Anonymous))
-	for _, name := range s.Anonymous {
-		if operations[name] == nil {
-			return nil, fmt.Errorf("%s.%s: there is no such operation for anybody to ask for", s.Name, name)
-		}
-		svc.anonymous[name] = true
-	}
 	if m.Protocol == model.RestXML {
-		svc.router = restxml.NewRouter(m, func(operation string) bool { return operations[operation] != nil })
+		svc.router = restxml.NewRouter(m, func(name string) bool {
+			op, err := svc.operation(name)
+			return err == nil && op != nil // who asks for one hears the error
+		})
 	}
 	return svc, nil
 }
 
-// methods finds the operations that impl does. All its exported methods must be some.
-func methods(impl any, m *model.Service) (map[string]*operation, error) {
-	v := reflect.ValueOf(impl)
+// operation is nil for one that the service does not do.
+func (s *service) operation(name string) (*operation, error) {
+	all, err := s.operations()
+	return all[name], err
+}
+
+// operations finds what a service does. All its exported methods must be operations.
+func operations(s Service, m *model.Service) (map[string]*operation, error) {
+	v := reflect.ValueOf(s.Impl)
 	if !v.IsValid() {
 		return nil, fmt.Errorf("%s has no implementation", m.Name)
 	}
-	operations := make(map[string]*operation, v.NumMethod())
+	done := make(map[string]*operation, v.NumMethod())
 	var wrong []error
 	for i := range v.NumMethod() {
 		name, t := v.Type().Method(i).Name, v.Method(i).Type()
@@ -102,9 +103,14 @@ func methods(impl any, m *model.Service) (map[string]*operation, error) {
 			wrong = append(wrong, fmt.Errorf("%s.%s: AWS's %s has no such operation", v.Type(), name, m.Name))
 			continue
 		}
-		operations[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem(), out: t.Out(0).Elem()}
+		done[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem(), out: t.Out(0).Elem()}
 	}
-	return operations, errors.Join(wrong...)
+	for _, name := range s.Anonymous {
+		if done[name] == nil {
+			wrong = append(wrong, fmt.Errorf("%s.%s: there is no such operation for anybody to ask for", s.Name, name))
+		}
+	}
+	return done, errors.Join(wrong...)
 }
 
 // isOperation reports whether a method is func(context.Context, *NameInput) (*NameOutput, error).

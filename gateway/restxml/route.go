@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/malote/malote/gateway/model"
 )
@@ -59,7 +60,7 @@ func bucketOfHost(host string, domains []string) (string, bool) {
 }
 
 // Router finds the operation that a request asks for.
-type Router struct{ routes map[place][]route }
+type Router struct{ routes func() map[place][]route }
 
 // place is what a method is used on.
 type place struct {
@@ -76,9 +77,14 @@ type route struct {
 
 // NewRouter knows all operations of a service; done says which of them are. Where several
 // fit a request equally well, one that is done is preferred: the API has old names besides
-// new ones.
+// new ones. What it knows it reads when it is first asked, for that takes the description of
+// all operations.
 func NewRouter(m *model.Service, done func(operation string) bool) *Router {
-	rt := &Router{routes: map[place][]route{}}
+	return &Router{routes: sync.OnceValue(func() map[place][]route { return routesOf(m, done) })}
+}
+
+func routesOf(m *model.Service, done func(operation string) bool) map[place][]route {
+	all := map[place][]route{}
 	for _, name := range m.Operations() {
 		op, _ := m.Operation(name)
 		path, static, _ := strings.Cut(op.HTTP.URI, "?")
@@ -102,9 +108,9 @@ func NewRouter(m *model.Service, done func(operation string) bool) *Router {
 				}
 			}
 		}
-		rt.routes[at] = append(rt.routes[at], found)
+		all[at] = append(all[at], found)
 	}
-	for _, routes := range rt.routes {
+	for _, routes := range all {
 		slices.SortStableFunc(routes, func(x, y route) int {
 			if n := len(y.query) + len(y.headers) - len(x.query) - len(x.headers); n != 0 {
 				return n
@@ -118,13 +124,13 @@ func NewRouter(m *model.Service, done func(operation string) bool) *Router {
 			return strings.Compare(x.operation, y.operation)
 		})
 	}
-	return rt
+	return all
 }
 
 // Operation names what the request asks for: the most special of the operations all of
 // whose marks it has. It is "" when there is none.
 func (rt *Router) Operation(r *http.Request, t Target, query url.Values) string {
-	for _, candidate := range rt.routes[place{r.Method, t.Bucket != "", t.Key != ""}] {
+	for _, candidate := range rt.routes()[place{r.Method, t.Bucket != "", t.Key != ""}] {
 		if candidate.fits(r, query) {
 			return candidate.operation
 		}
