@@ -22,27 +22,45 @@ type program struct {
 	stdout, stderr io.Writer
 }
 
-// commands is the command line: a struct per command, holding its flags.
-type commands struct {
-	Up       upCommand       `cmd:"" help:"Everything on this machine: control plane and engine."`
-	Server   serverCommand   `cmd:"" help:"The control plane alone."`
-	Agent    agentCommand    `cmd:"" help:"The engine alone, for a malote server elsewhere."`
-	Env      envCommand      `cmd:"" help:"Print what a shell needs to reach the malote that runs here."`
-	Run      runCommand      `cmd:"" help:"Run a task definition file here, now."`
-	Verify   verifyCommand   `cmd:"" help:"Can each secret of a task definition be resolved, and by whom?"`
-	Policy   policyCommand   `cmd:"" help:"Print the least that a task definition's two roles need."`
-	Secret   secretCommands  `cmd:"" help:"Secrets: list, create, get, put, import, delete."`
-	Param    paramCommands   `cmd:"" help:"Parameters: list, get, put, delete."`
-	Stale    staleCommand    `cmd:"" help:"Which running tasks hold a secret that is no longer current?"`
-	Exec     execCommand     `cmd:"" help:"Run a command with secrets in its environment."`
-	Inject   injectCommand   `cmd:"" help:"Write secrets into files, once or whenever they change."`
-	Image    imageCommands   `cmd:"" help:"The image of malote inject, for task definitions."`
-	ExecTask execTaskCommand `cmd:"" help:"Run a command in a container of a running task."`
-	Audit    auditCommands   `cmd:"" help:"Who asked for what: tail, query, verify."`
-	Account  accountCommands `cmd:"" help:"Accounts: create, list."`
-	Seal     sealCommands    `cmd:"" help:"The key that wraps the keyring."`
-	CA       caCommand       `cmd:"" name:"ca" help:"Print the certificate by which clients trust malote up --tls."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+// command is a command of the command line, whose flags are a struct's.
+type command struct {
+	name, help string
+	flags      any
+}
+
+// commands is the command line, in the order of its help.
+func commands() []command {
+	return []command{
+		{"up", "Everything on this machine: control plane and engine.", &upCommand{}},
+		{"server", "The control plane alone.", &serverCommand{}},
+		{"agent", "The engine alone, for a malote server elsewhere.", &agentCommand{}},
+		{"env", "Print what a shell needs to reach the malote that runs here.", &envCommand{}},
+		{"run", "Run a task definition file here, now.", &runCommand{}},
+		{"verify", "Can each secret of a task definition be resolved, and by whom?", &verifyCommand{}},
+		{"policy", "Print the least that a task definition's two roles need.", &policyCommand{}},
+		{"secret", "Secrets: list, create, get, put, import, delete.", &secretCommands{}},
+		{"param", "Parameters: list, get, put, delete.", &paramCommands{}},
+		{"stale", "Which running tasks hold a secret that is no longer current?", &staleCommand{}},
+		{"exec", "Run a command with secrets in its environment.", &execCommand{}},
+		{"inject", "Write secrets into files, once or whenever they change.", &injectCommand{}},
+		{"image", "The image of malote inject, for task definitions.", &imageCommands{}},
+		{"exec-task", "Run a command in a container of a running task.", &execTaskCommand{}},
+		{"audit", "Who asked for what: tail, query, verify.", &auditCommands{}},
+		{"account", "Accounts: create, list.", &accountCommands{}},
+		{"seal", "The key that wraps the keyring.", &sealCommands{}},
+		{"ca", "Print the certificate by which clients trust malote up --tls.", &caCommand{}},
+		{"version", "Print the version.", &versionCommand{}},
+	}
+}
+
+// asked is those of the commands that args can be about: the one that the first of them
+// names, or else all. To model every flag of every command takes kong longer than a server
+// takes to open its store.
+func asked(all []command, args []string) []command {
+	if i := slices.IndexFunc(all, func(c command) bool { return len(args) > 0 && c.name == args[0] }); i >= 0 {
+		return all[i : i+1]
+	}
+	return all
 }
 
 func main() { os.Exit(process(os.Stdout, os.Stderr)) }
@@ -58,31 +76,11 @@ func process(stdout, stderr io.Writer) int {
 // 1 refused or failed, 2 wrong usage; a command may end with a status of its own (exitStatus).
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin, stdout, stderr}
-	var line commands
-	helped := -1
-	parser, err := kong.New(&line,
-		kong.Name("malote"),
-		kong.Description("Secrets for containers at run time, as Amazon ECS does it, on any Docker host.\n\nEvery command uses the AWS configuration chain: AWS_ENDPOINT_URL, AWS_PROFILE and so on. Without any it finds the malote of this machine."),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(status int) { helped = status; panic(helpShown{}) }),
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Help(help),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
-	if err != nil {
-		fmt.Fprintln(stderr, "malote:", err)
-		return 1
+	parsed, status := p.parse(ctx, asked(commands(), args), args)
+	if parsed == nil {
+		return status
 	}
-	parsed, err := parse(parser, args)
-	if helped >= 0 {
-		return helped
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "malote: %v\nmalote: hint: malote --help lists the commands, malote COMMAND --help its flags\n", err)
-		return 2
-	}
-	err = parsed.Run(p)
+	err := parsed.Run(p)
 	if status := exitStatus(0); errors.As(err, &status) {
 		return int(status)
 	}
@@ -107,19 +105,46 @@ func help(options kong.HelpOptions, ctx *kong.Context) error {
 	return kong.DefaultHelpPrinter(options, ctx)
 }
 
-type helpShown struct{}
-
-// parse returns where kong would have exited after printing help.
-func parse(parser *kong.Kong, args []string) (parsed *kong.Context, err error) {
+// parse finds the command that args ask for, and sets its flags. It returns nil when help or
+// what is wrong has been printed, and the exit status.
+func (p *program) parse(ctx context.Context, commands []command, args []string) (parsed *kong.Context, status int) {
+	options := []kong.Option{
+		kong.Name("malote"),
+		kong.Description("Secrets for containers at run time, as Amazon ECS does it, on any Docker host.\n\nEvery command uses the AWS configuration chain: AWS_ENDPOINT_URL, AWS_PROFILE and so on. Without any it finds the malote of this machine."),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(status int) { panic(helpShown(status)) }),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(help),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	}
+	for _, c := range commands {
+		options = append(options, kong.DynamicCommand(c.name, c.help, "", c.flags))
+	}
+	parser, err := kong.New(&struct{}{}, options...)
+	if err != nil {
+		fmt.Fprintln(p.stderr, "malote:", err)
+		return nil, 1
+	}
 	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(helpShown); !ok {
-				panic(r)
-			}
+		switch r := recover().(type) {
+		case nil:
+		case helpShown:
+			parsed, status = nil, int(r)
+		default:
+			panic(r)
 		}
 	}()
-	return parser.Parse(args)
+	parsed, err = parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "malote: %v\nmalote: hint: malote --help lists the commands, malote COMMAND --help its flags\n", err)
+		return nil, 2
+	}
+	return parsed, 0
 }
+
+// helpShown is where kong would have exited, with that status, after printing help.
+type helpShown int
 
 // exitStatus ends the program with that status and no further message.
 type exitStatus int
