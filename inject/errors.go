@@ -3,11 +3,12 @@ package inject
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // An Error says why one valueFrom has no value, in AWS's words and with what to do about it.
@@ -146,7 +147,7 @@ func naming(kind, id, text string) string {
 }
 
 // kmsRequest is of a call between services, and differs where nothing else does.
-var kmsRequest = regexp.MustCompile(`; Request ID: [0-9A-Za-z-]+`)
+var kmsRequest = lazyregexp.New(`; Request ID: [0-9A-Za-z-]+`)
 
 // advise is what the service said and, where AWS leaves it unsaid, what to do.
 func advise(err error) string {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"runtime"
 
 	"github.com/malote/malote/engine/docker"
 	"github.com/malote/malote/inject/image"
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 type imageCommands struct {
@@ -23,7 +23,7 @@ type imageFlags struct {
 	Name string `help:"The image's name." default:"malote/inject" placeholder:"NAME"`
 }
 
-var notInTag = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
+var notInTag = lazyregexp.New(`[^A-Za-z0-9_.-]`)
 
 func (f imageFlags) refs() []string {
 	return []string{f.Name + ":latest", f.Name + ":" + notInTag.ReplaceAllString(version, "-")}

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // pattern is a Java regular expression that must match a whole value. It is compiled
@@ -33,7 +35,7 @@ var lookaheads = []struct{ java, stays, not string }{
 	{`-(?!-)`, `-`, `--`},
 }
 
-var unicodeEscape = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
+var unicodeEscape = lazyregexp.New(`\\u([0-9A-Fa-f]{4})`)
 
 // translate turns a pattern of AWS's, which is Java's, into Go's.
 func translate(java string) (match, not string) {

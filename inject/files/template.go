@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // functions are what a template has beside text/template's own.
@@ -23,7 +24,7 @@ var functions = template.FuncMap{
 }
 
 // place is where in the template an error is. What follows it may hold data.
-var place = regexp.MustCompile(`^template: template:(\d+):(\d+): `)
+var place = lazyregexp.New(`^template: template:(\d+):(\d+): `)
 
 // execute runs a template over the value: a JSON document decoded, the names below a path, or
 // else text. Of text/template's errors it tells the place and what it knows not to be data.

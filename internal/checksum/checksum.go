@@ -13,6 +13,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"strings"
+	"sync"
 )
 
 // Algorithm is one of S3's, in its words: CRC32.
@@ -33,10 +34,10 @@ var All = []Algorithm{CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5}
 
 const headerPrefix = "x-amz-checksum-"
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	nvme       = crc64.MakeTable(0x9a6c9329ac4bc9b5) // reflected 0xAD93D23594C93659
-)
+// nvme is made when it is first needed; hash/crc32 does so with its own.
+var nvme = sync.OnceValue(func() *crc64.Table {
+	return crc64.MakeTable(0x9a6c9329ac4bc9b5) // reflected 0xAD93D23594C93659
+})
 
 // New returns a hash of the algorithm, or nil for one that is not known here.
 func New(a Algorithm) hash.Hash {
@@ -44,9 +45,9 @@ func New(a Algorithm) hash.Hash {
 	case CRC32:
 		return crc32.NewIEEE()
 	case CRC32C:
-		return crc32.New(castagnoli)
+		return crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	case CRC64NVME:
-		return crc64.New(nvme)
+		return crc64.New(nvme())
 	case SHA1:
 		return sha1.New()
 	case SHA256:

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/internal/s3file"
 )
 
@@ -69,7 +69,7 @@ type Source struct {
 }
 
 // name is a variable's, too: what a shell could not name is fine, a reference's end is not.
-var name = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$`)
+var name = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$`)
 
 // Uses reports whether a container's log goes to the task's router.
 func Uses(def *types.ContainerDefinition) bool {

@@ -18,6 +18,9 @@ func TestRegexp(t *testing.T) {
 	if got := name.FindStringSubmatch("abc-12"); !slices.Equal(got, []string{"abc-12", "abc", "12"}) {
 		t.Errorf("FindStringSubmatch = %q", got)
 	}
+	if got := lazyregexp.New(`([a-z])([0-9])`).ReplaceAllString("a1 b2-c3", "$2$1"); got != "1a 2b-3c" {
+		t.Errorf("ReplaceAllString = %q", got)
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("an expression that is not one was asked and answered")

@@ -11,11 +11,12 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // Object is where a file is.
 type Object struct{ Partition, Bucket, Key string }
 
-var arnPattern = regexp.MustCompile(`^arn:([^:]+):s3:::([^/\s]+)/([^\x00-\x1f\x7f]+)$`)
+var arnPattern = lazyregexp.New(`^arn:([^:]+):s3:::([^/\s]+)/([^\x00-\x1f\x7f]+)$`)
 
 // Parse reads the ARN of an object.
 func Parse(arn string) (Object, error) {

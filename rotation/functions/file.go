@@ -16,7 +16,6 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ var (
 	lambdaARN = lazyregexp.New(`^arn:aws:lambda:[a-z]{2}(-[a-z]+)+-[0-9]+:([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
 	roleARN   = lazyregexp.New(`^arn:aws:iam::([0-9]{12}):role/([!-~]{1,510}/)?[a-zA-Z0-9+=,.@_-]{1,64}$`)
 	imageName = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}$`)
-	variable  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	variable  = lazyregexp.New(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 
 // ParseFile reads a JSON object that maps ARNs to definitions. An error says which function
@@ -205,4 +204,4 @@ var ours = []string{
 }
 
 // oursInImage are those that a function in an image gets besides.
-var oursInImage = regexp.MustCompile(`^(SECRETS_MANAGER_ENDPOINT|AWS_EXECUTION_ENV|AWS_LAMBDA_FUNCTION_(NAME|VERSION|TIMEOUT)|AWS_LAMBDA_RUNTIME_API|AWS_CONTAINER_.*|ECS_CONTAINER_.*)$`)
+var oursInImage = lazyregexp.New(`^(SECRETS_MANAGER_ENDPOINT|AWS_EXECUTION_ENV|AWS_LAMBDA_FUNCTION_(NAME|VERSION|TIMEOUT)|AWS_LAMBDA_RUNTIME_API|AWS_CONTAINER_.*|ECS_CONTAINER_.*)$`)

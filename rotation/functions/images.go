@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/internal/ourlabels"
 )
 
@@ -201,7 +201,7 @@ func (m *images) forget(function string) {
 	delete(m.registered, function)
 }
 
-var noFamily = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
+var noFamily = lazyregexp.New(`[^a-zA-Z0-9_-]`)
 
 // family is that of a function's task definitions.
 func family(arn string) string {

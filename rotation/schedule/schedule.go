@@ -13,10 +13,11 @@ package schedule
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Window is when a rotation may begin: from Open until before Close.
@@ -38,7 +39,7 @@ type Schedule struct {
 // Every is a rotation every so many days, as AutomaticallyAfterDays says it.
 func Every(days int) *Schedule { return &Schedule{days: days} }
 
-var rate = regexp.MustCompile(`^rate\( *([0-9]{1,9}) +(hours?|days?) *\)$`)
+var rate = lazyregexp.New(`^rate\( *([0-9]{1,9}) +(hours?|days?) *\)$`)
 
 // Parse reads "rate(10 days)", "rate(4 hours)" or "cron(0 16 1,15 * ? *)".
 func Parse(expression string) (*Schedule, error) {
@@ -75,7 +76,7 @@ func Parse(expression string) (*Schedule, error) {
 	return s, nil
 }
 
-var duration = regexp.MustCompile(`^[0-9]{1,2}h$`)
+var duration = lazyregexp.New(`^[0-9]{1,2}h$`)
 
 // Within returns s with windows of a length like "3h"; "" means AWS's own: one hour when
 // s is in hours, and until the end of the day otherwise.

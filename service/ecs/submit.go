@@ -3,7 +3,6 @@ package ecs
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/malote/malote/authz"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -156,7 +156,7 @@ func shorten(reason string) string {
 const essentialExited = "Essential container in task exited"
 
 // startFailure is the name that a reason begins with when a container never ran.
-var startFailure = regexp.MustCompile(`^(Cannot(Pull|Create|Start)\w*Error|ResourceInitializationError|TaskDependencyError|VolumeError|TaskFailedToStart)\b`)
+var startFailure = lazyregexp.New(`^(Cannot(Pull|Create|Start)\w*Error|ResourceInitializationError|TaskDependencyError|VolumeError|TaskFailedToStart)\b`)
 
 // ended settles a task's stop code and reason. Who asked for the stop first keeps it.
 func (t *task) ended(reason string) {

@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/store"
 )
 
@@ -37,9 +37,9 @@ func tagMap(tags []types.Tag, limit int) (map[string]string, error) {
 		switch {
 		case twice:
 			return nil, bad("InvalidTag", "Cannot provide multiple Tags with the same key").with("TagKey", key)
-		case key == "" || utf8.RuneCountInString(key) > 128 || !taggable(key):
+		case key == "" || utf8.RuneCountInString(key) > 128 || !taggable.MatchString(key):
 			return nil, bad("InvalidTag", "The TagKey you have provided is invalid").with("TagKey", key)
-		case utf8.RuneCountInString(value) > 256 || !taggable(value):
+		case utf8.RuneCountInString(value) > 256 || !taggable.MatchString(value):
 			return nil, bad("InvalidTag", "The TagValue you have provided is invalid").with("TagKey", key).with("TagValue", value)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
 			return nil, bad("InvalidTag", "System tags cannot be added/updated by requester").with("TagKey", key)
@@ -49,7 +49,7 @@ func tagMap(tags []types.Tag, limit int) (map[string]string, error) {
 	return found, nil
 }
 
-var taggable = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`).MatchString
+var taggable = lazyregexp.New(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 func tagList(tags map[string]string) []types.Tag {
 	list := make([]types.Tag, 0, len(tags))

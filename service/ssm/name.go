@@ -2,10 +2,10 @@ package ssm
 
 import (
 	"context"
-	"regexp"
 	"strings"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 const (
@@ -30,8 +30,8 @@ func arn(account, region, id string) string {
 }
 
 var (
-	namePattern = regexp.MustCompile(`^(/?[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+){2,})$`)
-	pathPattern = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)*/?$`)
+	namePattern = lazyregexp.New(`^(/?[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+){2,})$`)
+	pathPattern = lazyregexp.New(`^(/[a-zA-Z0-9_.-]+)*/?$`)
 )
 
 // parseName reads a name that an operation for writing takes: no ARN and no selector.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 	"github.com/malote/malote/policy"
 	"github.com/malote/malote/store"
 )
@@ -138,7 +139,7 @@ func validatePut(in *ssm.PutParameterInput) error {
 	return checkTags(tagMap(in.Tags))
 }
 
-var nested = regexp.MustCompile(`\{\{[\s\S]*\}\}`)
+var nested = lazyregexp.New(`\{\{[\s\S]*\}\}`)
 
 // nextVersion is what the request makes, with the value in clear.
 func nextVersion(existing *parameter, in *ssm.PutParameterInput, now time.Time) (*version, error) {

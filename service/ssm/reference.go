@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/malote/malote/authz"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // A parameter below this path is a secret of Secrets Manager.
@@ -22,7 +22,7 @@ import (
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html
 const referencePath = "/aws/reference/secretsmanager/"
 
-var versionID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+var versionID = lazyregexp.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // parseReference reads a reference, whose secret's name may have slashes, and which may
 // end in a version id or a stage.

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Constraint is an expression of ECS's cluster query language over the attributes of
@@ -21,7 +23,7 @@ type Constraint struct {
 // Matches tells whether an instance with attributes satisfies the constraint.
 func (c *Constraint) Matches(attributes map[string]string) bool { return c.matches(attributes) }
 
-var tokenPattern = regexp.MustCompile(`^\s*(==|!=|=~|!~|&&|\|\||[()\[\],]|!in\b|!exists\b|!|"[^"]*"|'[^']*'|[^\s()\[\],!=~&|"']+)`)
+var tokenPattern = lazyregexp.New(`^\s*(==|!=|=~|!~|&&|\|\||[()\[\],]|!in\b|!exists\b|!|"[^"]*"|'[^']*'|[^\s()\[\],!=~&|"']+)`)
 
 // ParseConstraint reads a memberOf expression.
 func ParseConstraint(expression string) (*Constraint, error) {

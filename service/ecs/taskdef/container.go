@@ -3,7 +3,6 @@ package taskdef
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,9 +18,9 @@ import (
 )
 
 var (
-	imagePattern = regexp.MustCompile(`^[A-Za-z0-9_\-:./#@+]+$`)
+	imagePattern = lazyregexp.New(`^[A-Za-z0-9_\-:./#@+]+$`)
 	portName     = lazyregexp.New(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
-	rangePattern = regexp.MustCompile(`^([0-9]{1,5})-([0-9]{1,5})$`)
+	rangePattern = lazyregexp.New(`^([0-9]{1,5})-([0-9]{1,5})$`)
 )
 
 func validateContainers(in *ecs.RegisterTaskDefinitionInput) error {

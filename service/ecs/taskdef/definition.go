@@ -2,7 +2,6 @@ package taskdef
 
 import (
 	"encoding/json"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
 // Definition is what a valid in registers: its members with ECS's defaults filled in,
@@ -183,7 +184,7 @@ func requiresAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 	return attributes
 }
 
-var secretsManagerARN = regexp.MustCompile(`^arn:[^:]*:secretsmanager:`)
+var secretsManagerARN = lazyregexp.New(`^arn:[^:]*:secretsmanager:`)
 
 func provider(valueFrom string) string {
 	if secretsManagerARN.MatchString(valueFrom) {

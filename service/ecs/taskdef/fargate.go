@@ -1,15 +1,16 @@
 package taskdef
 
 import (
-	"regexp"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/malote/malote/internal/lazyregexp"
 )
 
-var ecrImage = regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr\.[a-z0-9-]+\.(amazonaws\.com|on\.aws)`)
+var ecrImage = lazyregexp.New(`^[0-9]{12}\.dkr[.-]ecr\.[a-z0-9-]+\.(amazonaws\.com|on\.aws)`)
 
 // validateFargate checks what Fargate adds: a size from its table, its own network
 // namespace, and nothing that would reach the host.

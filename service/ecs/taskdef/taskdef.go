@@ -8,7 +8,6 @@ package taskdef
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -178,7 +177,7 @@ func parseCPU(s string) (int, bool) { return parseQuantity(s, "vcpu", 1024) }
 // parseMemory reads "512" or "1 GB" as MiB.
 func parseMemory(s string) (int, bool) { return parseQuantity(s, "gb", 1024) }
 
-var quantityPattern = regexp.MustCompile(`^([0-9]{1,9}(?:\.[0-9]{1,4})?|\.[0-9]{1,4}) *([a-z]*)$`)
+var quantityPattern = lazyregexp.New(`^([0-9]{1,9}(?:\.[0-9]{1,4})?|\.[0-9]{1,4}) *([a-z]*)$`)
 
 func parseQuantity(s, unit string, scale int) (int, bool) {
 	m := quantityPattern.FindStringSubmatch(strings.ToLower(strings.TrimSpace(s)))
