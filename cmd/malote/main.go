@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/malote/malote/internal/lategc"
 )
 
 var version = "dev" // set by the linker
@@ -80,6 +82,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if parsed == nil {
 		return status
 	}
+	percent := 100 // Go's own
+	if c, ok := parsed.Selected().Target.Addr().Interface().(interface{ gcPercent() int }); ok {
+		percent = c.gcPercent()
+	}
+	lategc.Begin(percent)
 	err := parsed.Run(p)
 	if status := exitStatus(0); errors.As(err, &status) {
 		return int(status)
