@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
@@ -15,29 +16,46 @@ import (
 	"github.com/malote/malote/store"
 )
 
-// auditKey is where the seed of the key is that signs the audit's checkpoints, sealed by
-// the keyring like every value.
-const auditKeyKey = "audit/key"
+// Where the key is that signs the audit's checkpoints, sealed by the keyring like every
+// value: its seed, and the public key, which it would take a millisecond of every start to
+// derive.
+const (
+	auditSeedKey   = "audit/key"
+	auditPublicKey = "audit/public-key"
+)
 
 // auditKey is the key that signs the audit's checkpoints, drawn at the first start. Control
 // planes on one store share it, and each has a log of its own.
 func auditKey(ctx context.Context, ring store.Store) (ed25519.PrivateKey, error) {
-	var seed []byte
-	err := ring.Update(ctx, func(tx store.Tx) (err error) {
-		if seed, err = tx.Get(auditKeyKey); !errors.Is(err, store.ErrNotFound) {
+	var key ed25519.PrivateKey
+	err := ring.Update(ctx, func(tx store.Tx) error {
+		seed, err := tx.Get(auditSeedKey)
+		if errors.Is(err, store.ErrNotFound) {
+			seed = make([]byte, ed25519.SeedSize)
+			_, _ = rand.Read(seed) // never fails: it ends the program instead
+			err = tx.Put(auditSeedKey, seed)
+		}
+		if err != nil {
 			return err
 		}
-		seed = make([]byte, ed25519.SeedSize)
-		_, _ = rand.Read(seed) // never fails: it ends the program instead
-		return tx.Put(auditKeyKey, seed)
+		if len(seed) != ed25519.SeedSize {
+			return fmt.Errorf("its seed has %d bytes", len(seed))
+		}
+		public, err := tx.Get(auditPublicKey)
+		if errors.Is(err, store.ErrNotFound) {
+			key = ed25519.NewKeyFromSeed(seed)
+			return tx.Put(auditPublicKey, key[ed25519.SeedSize:])
+		}
+		if err == nil && len(public) != ed25519.PublicKeySize {
+			err = fmt.Errorf("its public key has %d bytes", len(public))
+		}
+		key = slices.Concat(seed, public) // the form of a private key
+		return err
 	})
-	if err == nil && len(seed) != ed25519.SeedSize {
-		err = fmt.Errorf("it has %d bytes", len(seed))
-	}
 	if err != nil {
 		return nil, fmt.Errorf("the audit's key: %w", err)
 	}
-	return ed25519.NewKeyFromSeed(seed), nil
+	return key, nil
 }
 
 // auditedKeys is KMS for other services. What fails there after it was allowed is in the
