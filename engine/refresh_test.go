@@ -26,7 +26,7 @@ type fileService struct {
 	arn string
 }
 
-func newFileService(c *cluster, role, arn string, files, app types.ContainerDefinition) *fileService {
+func newFileService(c *cluster, role, arn string, files, app types.ContainerDefinition, others ...types.ContainerDefinition) *fileService {
 	c.t.Helper()
 	files.Essential, app.StopTimeout = aws.Bool(false), aws.Int32(2)
 	files.Secrets = []types.Secret{{Name: aws.String("PASSWORD"), ValueFrom: &arn}}
@@ -35,7 +35,7 @@ func newFileService(c *cluster, role, arn string, files, app types.ContainerDefi
 	app.DependsOn = []types.ContainerDependency{{ContainerName: files.Name, Condition: types.ContainerConditionSuccess}}
 	app.DockerLabels = map[string]string{"malote.refresh-signal": "HUP"}
 	if _, err := c.ecs.RegisterTaskDefinition(c.t.Context(), &ecs.RegisterTaskDefinitionInput{
-		Family: aws.String("shop"), ExecutionRoleArn: &role, ContainerDefinitions: []types.ContainerDefinition{files, app},
+		Family: aws.String("shop"), ExecutionRoleArn: &role, ContainerDefinitions: append(others, files, app),
 		Volumes: []types.Volume{{Name: aws.String("secrets"), Host: &types.HostVolumeProperties{}}},
 	}); err != nil {
 		c.t.Fatal(err)
@@ -240,5 +240,39 @@ func TestARefreshOutlivesItsEngine(t *testing.T) {
 
 	s.put(c.sys.Canary())
 	s.runsAgain()
+	s.delete()
+}
+
+// A container that never was, because what it waited for failed, keeps no other from being refreshed.
+func TestARefreshLeavesOutWhatNeverRan(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	const path = "/s/password"
+	arn, first := c.secret("shop/password")
+	role := c.role("exec", malotetest.Allow(arn, "secretsmanager:GetSecretValue"))
+	image := c.image(enginetest.Image{})
+	probe, more, last := container("probe", image, "exit", "1"), container("more", image, "exit", "0"), container("last", image, "exit", "0")
+	more.Secrets = []types.Secret{{Name: aws.String("PASSWORD"), ValueFrom: &arn}}
+	more.MountPoints = []types.MountPoint{{SourceVolume: aws.String("secrets"), ContainerPath: aws.String("/run/secrets")}}
+	last.MountPoints = more.MountPoints
+	more.DependsOn = []types.ContainerDependency{{ContainerName: probe.Name, Condition: types.ContainerConditionSuccess}}
+	last.DependsOn = []types.ContainerDependency{{ContainerName: more.Name, Condition: types.ContainerConditionComplete}}
+	probe.Essential, more.Essential, last.Essential = aws.Bool(false), aws.Bool(false), aws.Bool(false)
+	s := newFileService(c, role, arn,
+		container("files", image, "writeenv", "/run/secrets/password", "PASSWORD"),
+		container("app", image, "sum", path, "then", "reload", path), probe, more, last)
+	c.waitFor("app: " + digestLine(path, first) + " -rw-r--r--")
+
+	second := c.sys.Canary()
+	version := s.put(second)
+	c.waitFor("app: reloaded")
+	c.waitFor("app: " + digestLine(path, second) + " -rw-r--r--")
+	s.said("was refreshed: its tasks hold version " + version + " of " + arn + ".")
+	if stale := c.stale(); len(stale) > 0 {
+		t.Errorf("stale: %+v", stale)
+	}
+	if made := c.containers(); made["more"] != "" || made["last"] != "" {
+		t.Errorf("there are %v", made)
+	}
 	s.delete()
 }

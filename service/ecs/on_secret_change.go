@@ -226,7 +226,7 @@ func (s *Service) holdingsOf(tx store.Tx, f *following) error {
 		if err != nil {
 			return err
 		}
-		if t != nil && len(t.Held) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
+		if t != nil && len(t.has()) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
 			f.tasks = append(f.tasks, t)
 		}
 	}
@@ -237,7 +237,7 @@ func (s *Service) holdingsOf(tx store.Tx, f *following) error {
 func (f *following) compare(ctx context.Context, known *currentVersions) error {
 	for _, t := range f.tasks {
 		stale := false
-		for _, h := range t.Held {
+		for _, h := range t.has() {
 			current, err := known.of(ctx, t, h)
 			if err != nil {
 				return err

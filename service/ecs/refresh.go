@@ -144,7 +144,7 @@ func (c *candidate) look(ctx context.Context, known *currentVersions, f *followi
 			f.why = append(f.why, text)
 		}
 	}
-	for _, h := range c.t.Held {
+	for _, h := range c.t.has() {
 		current, err := known.of(ctx, c.t, h)
 		if err != nil {
 			return err

@@ -147,6 +147,10 @@ func TestLookAtAChain(t *testing.T) {
 		{"one that runs on", func(_ *types.TaskDefinition, c *candidate) {
 			c.t.Task.Containers[1].LastStatus, c.t.Task.Containers[1].ExitCode = aws.String("RUNNING"), nil
 		}, "files", ""},
+		{"one that never was, and has what the other had", func(_ *types.TaskDefinition, c *candidate) {
+			c.t.Held = append(c.t.Held, held("render", "secret"))
+			c.t.Task.Containers[1].ExitCode, c.t.Task.Containers[1].RuntimeId = aws.Int32(143), nil
+		}, "files", ""},
 		{"one that never was", func(_ *types.TaskDefinition, c *candidate) {
 			c.t.Task.Containers[1].ExitCode, c.t.Task.Containers[1].RuntimeId = aws.Int32(143), nil
 		}, "files", ""},
@@ -167,6 +171,33 @@ func TestLookAtAChain(t *testing.T) {
 		if len(c.stale) != len(c.again) || (len(c.stale) > 0) != (len(f.reached.current) > 0) || (len(c.beyond) > 0) != (tt.why != "") {
 			t.Errorf("%s: stale %v of %v, beyond %v", tt.name, c.stale, f.reached, c.beyond)
 		}
+	}
+}
+
+// A redeployment is for what tasks have; a rollback gives what was had for all of their containers.
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	_, containers := chain()
+	one := &task{Task: types.Task{TaskArn: aws.String("arn:aws:ecs:us-east-1:1:task/default/t"), Containers: containers}, Held: []acs.Held{held("files", "unchanged"), held("render", "secret")}}
+	s := &Service{current: currentOf{versions: map[string]string{"secret": "2", "unchanged": "1"}}}
+	compare := func() *following {
+		t.Helper()
+		f := &following{tasks: []*task{one}}
+		if err := f.compare(t.Context(), &currentVersions{s: s}); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	if f := compare(); f.count != 1 || !slices.Equal(f.held, one.Held) {
+		t.Errorf("%d tasks are stale, and hold %v", f.count, f.held)
+	}
+	containers[1].ExitCode, containers[1].RuntimeId = aws.Int32(143), nil
+	if f := compare(); f.count != 0 || len(f.current) > 0 {
+		t.Errorf("%d tasks are stale for %v, which a container was to be given that never was", f.count, f.current)
+	}
+	one.Held[0] = held("files", "secret")
+	if f := compare(); f.count != 1 || !slices.Equal(f.held, one.Held) {
+		t.Errorf("%d tasks are stale, and hold %v", f.count, f.held)
 	}
 }
 

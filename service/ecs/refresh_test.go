@@ -157,6 +157,62 @@ func TestRefresh(t *testing.T) {
 	metric(t, v.sys, `malote_tasks_stale{account="123456789012",cluster="default",group="service:web",region="us-east-1"} 0`)
 }
 
+// A container that was never made, because what it waited for failed, has nothing that could be
+// renewed: it is not stale, and nobody is asked to run it again.
+func TestRefreshOfWhatNeverRan(t *testing.T) {
+	t.Parallel()
+	v := newFileVault(t, "")
+	secret := `'secrets':[{'name':'PASSWORD','valueFrom':'` + v.arn + `'}],` + fileMount
+	after := func(name string) string {
+		return `'memory':32,'essential':false,'dependsOn':[{'containerName':'` + name + `','condition':'SUCCESS'}],`
+	}
+	define(t, v.client, "web", checkedContainer+`,'dockerLabels':{'malote.refresh-signal':'HUP'},'dependsOn':[{'containerName':'files','condition':'SUCCESS'}],`+fileMount+
+		`},{'name':'files','image':'inject','memory':32,'essential':false,`+secret+
+		`},{'name':'probe','image':'probe','memory':32,'essential':false},{'name':'more','image':'inject',`+after("probe")+secret+
+		`},{'name':'last','image':'last',`+after("more")+fileMount, fileVolumes)
+	hold := func() []acs.Held {
+		more := v.hold("")[0]
+		more.Container = "more"
+		return append(v.hold(""), more)
+	}
+	v.given = func(task *acs.Task) ([]acs.Held, string) {
+		for _, name := range []string{"more", "last"} { // as an engine tells of what it did not make
+			if _, err := v.client.SubmitContainerStateChange(t.Context(), &ecs.SubmitContainerStateChangeInput{
+				Task: &task.ARN, ContainerName: &name, Status: aws.String("STOPPED"), ExitCode: aws.Int32(143),
+				Reason: aws.String("CannotStartContainerError: dependency graph: container ordering dependency [probe] for target [more] cannot be satisfied as dependency did not exit successfully. (exit code 1)"),
+			}); err != nil && t.Context().Err() == nil {
+				t.Error(err)
+			}
+		}
+		return hold(), ""
+	}
+	v.worker.mu.Lock()
+	v.renew = func(r *acs.Refresh) ([]acs.Held, string) {
+		held := hold()
+		v.set(func() { v.asked = append(v.asked, *r) })
+		if slices.Contains(r.Containers, "more") {
+			return nil, "container more has not run to its end"
+		}
+		return held, ""
+	}
+	v.worker.mu.Unlock()
+	v.service("web", 1, "malote:on-secret-change", "refresh")
+	if held := v.holding("web"); held[v.current()] != 1 {
+		t.Errorf("held: %v, want one by files alone", held)
+	}
+	last := v.put()
+	web := v.renewed("web", last, 1)
+	v.set(func() {
+		if len(v.asked) != 1 || !slices.Equal(v.asked[0].Containers, []string{"files"}) {
+			t.Errorf("asked for %+v", v.asked)
+		}
+	})
+	if said(&web, "was unable") || said(&web, "does not reach") {
+		t.Error(text(&web))
+	}
+	metric(t, v.sys, `malote_tasks_stale{account="123456789012",cluster="default",group="service:web",region="us-east-1"} 0`)
+}
+
 // What fails is told, tried again later and not with all at once; what comes during it is done after it.
 func TestRefreshThatFails(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ func (w *worker) report(task, status, reason string) {
 		{ContainerName: aws.String("app"), Status: &status},
 	}}
 	for _, name := range w.also {
-		in.Containers = append(in.Containers, types.ContainerStateChange{ContainerName: &name, Status: aws.String("STOPPED"), ExitCode: aws.Int32(0)})
+		in.Containers = append(in.Containers, types.ContainerStateChange{ContainerName: &name, Status: aws.String("STOPPED"), ExitCode: aws.Int32(0), RuntimeId: aws.String("c0ffee")})
 	}
 	if reason != "" {
 		in.Reason = &reason

@@ -67,7 +67,7 @@ func (s *Service) holdings(ctx context.Context, clusterRef, serviceName string) 
 				return err
 			}
 			t := row.Value
-			if len(t.Held) == 0 || *t.Task.DesiredStatus != string(types.DesiredStatusRunning) || serviceName != "" && t.Service != serviceName {
+			if len(t.has()) == 0 || *t.Task.DesiredStatus != string(types.DesiredStatusRunning) || serviceName != "" && t.Service != serviceName {
 				continue
 			}
 			tasks = append(tasks, t)
@@ -80,8 +80,8 @@ func (s *Service) holdings(ctx context.Context, clusterRef, serviceName string) 
 	out := &acs.Holdings{Tasks: []acs.TaskHoldings{}}
 	known := currentVersions{s: s}
 	for _, t := range tasks {
-		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group), Secrets: make([]acs.Holding, 0, len(t.Held))}
-		for _, held := range t.Held {
+		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group), Secrets: []acs.Holding{}}
+		for _, held := range t.has() {
 			current, err := known.of(ctx, t, held)
 			if err != nil {
 				return nil, err
@@ -94,6 +94,21 @@ func (s *Service) holdings(ctx context.Context, clusterRef, serviceName string) 
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.TaskARN, b.TaskARN))
 	})
 	return out, nil
+}
+
+// has is what a task's containers were given. One that ended without having been made, since what
+// it waited for failed or its image could not be pulled, got nothing of what was there for it; but
+// the log router, which is another one, has what is for its log.
+func (t *task) has() []acs.Held {
+	never := func(h acs.Held) bool {
+		return !strings.HasPrefix(h.Name, "log:") && slices.ContainsFunc(t.Task.Containers, func(c types.Container) bool {
+			return aws.ToString(c.Name) == h.Container && aws.ToString(c.LastStatus) == "STOPPED" && aws.ToString(c.RuntimeId) == ""
+		})
+	}
+	if !slices.ContainsFunc(t.Held, never) {
+		return t.Held
+	}
+	return slices.DeleteFunc(slices.Clone(t.Held), never)
 }
 
 // currentVersions asks for each version once.
@@ -157,7 +172,7 @@ func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings
 					return err
 				}
 				t := row.Value
-				if *t.Task.LastStatus != "STOPPED" && slices.ContainsFunc(t.Held, func(h acs.Held) bool { return slices.Contains(arns, h.ARN) }) {
+				if *t.Task.LastStatus != "STOPPED" && slices.ContainsFunc(t.has(), func(h acs.Held) bool { return slices.Contains(arns, h.ARN) }) {
 					tasks = append(tasks, t)
 				}
 			}
@@ -170,7 +185,7 @@ func Holders(ctx context.Context, s *Service, arns []string) ([]acs.TaskHoldings
 	var out []acs.TaskHoldings
 	for _, t := range tasks {
 		h := acs.TaskHoldings{TaskARN: *t.Task.TaskArn, Group: aws.ToString(t.Task.Group)}
-		for _, held := range t.Held {
+		for _, held := range t.has() {
 			if !slices.Contains(arns, held.ARN) {
 				continue
 			}
@@ -209,7 +224,7 @@ func Counts(ctx context.Context, s *Service) ([]Count, error) {
 				if err != nil {
 					return err
 				}
-				if t := row.Value; len(t.Held) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
+				if t := row.Value; len(t.has()) > 0 && *t.Task.DesiredStatus == string(types.DesiredStatusRunning) {
 					tasks, of = append(tasks, t), append(of, sc)
 				}
 			}
@@ -229,7 +244,7 @@ func Counts(ctx context.Context, s *Service) ([]Count, error) {
 			counts[group] = &c
 		}
 		counts[group].Holding++
-		for _, held := range t.Held {
+		for _, held := range t.has() {
 			current, err := known.of(ctx, t, held)
 			if err != nil {
 				return nil, err

@@ -34,7 +34,7 @@ type task struct {
 	Service, Rollout string `json:",omitempty"`
 	// Protected is until when its service may not stop it.
 	Protected *time.Time `json:",omitempty"`
-	// Held is the versions of secrets that its containers were given.
+	// Held is the versions of secrets that were had for its containers; see has.
 	Held []acs.Held `json:",omitempty"`
 	// HeldBy is the address of the engine that told of them, from which it reads secrets.
 	HeldBy netip.Addr `json:",omitzero"`
