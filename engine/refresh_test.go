@@ -276,3 +276,45 @@ func TestARefreshLeavesOutWhatNeverRan(t *testing.T) {
 	}
 	s.delete()
 }
+
+// What two containers call by the same, and have in two versions since one of them was refreshed,
+// the next engine finds them to have in those.
+func TestAnEngineFindsTwoVersionsOfASecret(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	const path = "/s/password"
+	arn, first := c.secret("shop/password")
+	role := c.role("exec", malotetest.Allow(arn, "secretsmanager:GetSecretValue"))
+	image := c.image(enginetest.Image{})
+	app := container("app", image, "sum", path, "then", "reload", path)
+	app.Secrets = []types.Secret{{Name: aws.String("PASSWORD"), ValueFrom: &arn}}
+	app.HealthCheck = &types.HealthCheck{Command: []string{"CMD", "/app", "check", "PASSWORD", strings.Fields(digestLine("PASSWORD", first))[1]}, Interval: aws.Int32(5), Retries: aws.Int32(1)}
+	s := newFileService(c, role, arn, container("files", image, "writeenv", "/run/secrets/password", "PASSWORD"), app)
+	c.waitFor("app: " + digestLine(path, first) + " -rw-r--r--")
+	holds := func(when, container, version string) {
+		t.Helper()
+		stale := c.stale()
+		if len(stale) != 1 || stale[0].Container != container || stale[0].Version != version {
+			t.Errorf("%s: stale: %+v, want version %s of %s", when, stale, version, container)
+		}
+	}
+	s.put(c.sys.Canary())
+	s.said("was refreshed")
+	held := c.stale()
+	if len(held) != 1 {
+		t.Fatalf("stale: %+v", held)
+	}
+	holds("before", "app", held[0].Version)
+
+	c.stop()
+	last := s.put(c.sys.Canary())
+	c.listen()
+	s.said("was refreshed: its tasks hold version " + last + " of " + arn + ".")
+	holds("after", "app", held[0].Version)
+	asked := time.Now()
+	s.is("healthy by what the app was given", func(*types.Service) bool {
+		health := s.inspect("app").State.Health
+		return health != nil && slices.ContainsFunc(health.Log, func(r *dockercontainer.HealthcheckResult) bool { return r.Start.After(asked) && r.ExitCode == 0 })
+	})
+	s.delete()
+}

@@ -271,10 +271,8 @@ func (w *want) refs() []inject.Ref {
 			refs = append(refs, pinned(w.ref.Child(name), version))
 		}
 		return refs
-	case w.version != "":
-		return []inject.Ref{pinned(w.ref, w.version)}
 	}
-	return []inject.Ref{w.ref}
+	return []inject.Ref{pinned(w.ref, w.version)}
 }
 
 func (t *task) fetchSecrets(ctx context.Context, f fetching) (*resolved, error) {
@@ -368,12 +366,12 @@ func (r *resolved) take(w want, values map[string]inject.Value, below map[string
 		if w.below != nil {
 			below = map[string]inject.Value{}
 			for name := range w.below {
-				below[name] = values[w.ref.Child(name).ValueFrom]
+				below[name] = values[pinned(w.ref.Child(name), w.below[name]).ValueFrom]
 			}
 		}
 		return r.expand(w, below, func(name string) (string, inject.Ref) { return w.name + ":" + name, w.ref.Child(name) })
 	}
-	v, ok := values[w.ref.ValueFrom]
+	v, ok := values[pinned(w.ref, w.version).ValueFrom]
 	switch {
 	case !ok || w.none:
 		if w.absent != "" {
@@ -451,15 +449,20 @@ func (r *resolved) unambiguous(def types.ContainerDefinition) error {
 // logOption is what a log driver's secret option is called among a container's versions.
 func logOption(name string) string { return "log:" + name }
 
-// pinned is ref at one version.
+// pinned is ref at one version; "" is the current one. Its ValueFrom says so, since containers of
+// one task may have several versions of what they call by the same.
 func pinned(ref inject.Ref, version string) inject.Ref {
-	if ref.Service == inject.SecretsManager {
-		ref.VersionID, ref.VersionStage = version, ""
+	if version == "" {
 		return ref
 	}
-	name, _, ok := parameter(ref)
-	if ok {
+	if ref.Service == inject.SecretsManager {
+		ref.VersionID, ref.VersionStage = version, ""
+		ref.ValueFrom = ref.ID + ":" + ref.JSONKey + "::" + version
+		return ref
+	}
+	if name, _, ok := parameter(ref); ok {
 		ref.ID = name + ":" + version
+		ref.ValueFrom = ref.ID
 	}
 	return ref
 }
