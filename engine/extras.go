@@ -208,7 +208,10 @@ func (t *task) logging(ctx context.Context, i int, r *resolved) (logConfig, erro
 	for option, v := range r.options(name) {
 		secrets[option] = v.Reveal()
 	}
-	spec := logs.Spec{Driver: driver, Options: given, Secrets: secrets, Mask: r.values(), AWS: t.logsConfig(), TaskID: taskID(t.work.ARN), Container: name, Found: t.id(name) != ""}
+	t.mu.Lock()
+	mask := slices.Concat(r.values(), t.former)
+	t.mu.Unlock()
+	spec := logs.Spec{Driver: driver, Options: given, Secrets: secrets, Mask: mask, AWS: t.logsConfig(), TaskID: taskID(t.work.ARN), Container: name, Found: t.id(name) != ""}
 	if output := t.engine.Output; output != nil {
 		spec.Output = func(stream string, line []byte) {
 			output(Line{TaskARN: t.work.ARN, Container: name, Stream: stream, Text: line})

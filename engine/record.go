@@ -30,12 +30,14 @@ type record struct {
 	Refresh   *acs.Refresh `json:",omitempty"`
 	Refreshed bool         `json:",omitempty"`
 	Failure   string       `json:",omitempty"`
+	// Former are the last versions that containers had before or were to have, oldest first.
+	Former []former `json:",omitempty"`
 
 	PullStarted, PullStopped, ExecutionStopped time.Time
 
 	found bool // by an engine that did not begin the task
 
-	mu    sync.Mutex // guards saved, and Containers against readers in other goroutines than run
+	mu    sync.Mutex // guards saved and Former, and Containers against readers in other goroutines than run
 	saved []byte
 }
 
@@ -85,6 +87,11 @@ func (r *record) update(t *task) {
 		}
 		r.Containers = append(r.Containers, n)
 	}
+	r.save(t)
+}
+
+// save writes it down, if that is news. It needs r.mu.
+func (r *record) save(t *task) {
 	b, err := json.Marshal(r)
 	if err == nil && !slices.Equal(b, r.saved) {
 		if err = writeFile(t.recordPath(), b); err == nil {

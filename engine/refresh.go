@@ -22,9 +22,6 @@ const (
 	// how long such a container may that has no startTimeout.
 	fetchAgain = time.Minute
 	runAgain   = 2 * time.Minute
-	// maxFormer is how many values that a task had before, or that a refresh which failed was to
-	// give it, are kept out of its logs.
-	maxFormer = 100
 )
 
 var errStopping = errors.New("the task stops")
@@ -43,6 +40,7 @@ func (t *task) refresh() error {
 	}
 	next := old.refreshed(fresh, asked.Containers)
 	t.maskAlso(fresh)
+	t.record.remember(t, asked.Containers, old, next)
 	for _, i := range t.inOrder(asked.Containers) {
 		if err := t.runAgain(i, next); err != nil {
 			if t.effort.Err() != nil {
@@ -64,7 +62,7 @@ func (t *task) refresh() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.resolved = next
-	t.outlive(old)
+	t.outlive(old.values())
 	return nil
 }
 
@@ -83,20 +81,8 @@ func (t *task) masked(fresh *resolved) ([]string, []*logs.Stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	values := slices.Concat(t.resolved.values(), t.former, fresh.values())
-	t.outlive(fresh)
+	t.outlive(fresh.values())
 	return values, slices.Clone(t.streams)
-}
-
-// outlive remembers values that the task may have had, and does not have now. It needs t.mu.
-func (t *task) outlive(r *resolved) {
-	has, values := t.resolved.values(), r.values()
-	t.former = slices.DeleteFunc(t.former, func(v string) bool { return slices.Contains(has, v) || slices.Contains(values, v) })
-	for _, v := range values {
-		if !slices.Contains(has, v) && !slices.Contains(t.former, v) {
-			t.former = append(t.former, v)
-		}
-	}
-	t.former = t.former[max(0, len(t.former)-maxFormer):]
 }
 
 // inOrder are the indices of containers, each after those that it depends on, if only by way of

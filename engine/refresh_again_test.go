@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -47,8 +48,11 @@ func refreshedTask(t *testing.T, asked *acs.Refresh, ids map[string]string) (*ta
 	}
 	t.Cleanup(func() { d.Close() })
 	out := &task{
-		engine: &Engine{docker: d, now: time.Now}, log: slog.New(slog.DiscardHandler), work: &acs.Task{Region: "us-east-1"},
+		engine: &Engine{Config: Config{Dir: t.TempDir()}, docker: d, now: time.Now}, record: &record{}, log: slog.New(slog.DiscardHandler), work: &acs.Task{Region: "us-east-1"},
 		events: make(chan event, 16), ended: make(chan struct{}), asked: asked, ids: ids,
+	}
+	if err := os.Mkdir(out.engine.recordDir(), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range []string{"files", "app", "doomed"} {
 		out.defs = append(out.defs, types.ContainerDefinition{Name: aws.String(name)})
@@ -115,12 +119,12 @@ func TestValuesOfAFailedRefreshStayMasked(t *testing.T) {
 	}
 	masks(good, "failed good old same")
 	task.resolved = good // as when it goes well
-	task.outlive(old)
+	task.outlive(old.values())
 	masks(last, "failed good last old same")
 
 	// The oldest go first, and what the task has takes no room.
 	task.resolved = last
-	task.outlive(good)
+	task.outlive(good.values())
 	var many []string
 	for i := range maxFormer {
 		many = append(many, fmt.Sprint("v", i))

@@ -120,6 +120,7 @@ func (t *task) resolve() error {
 			t.mu.Lock()
 			t.resolved = r
 			t.mu.Unlock()
+			t.recall(r) // before a line is read
 			return t.reopen(r)
 		}
 		if !found || t.effort.Err() != nil || !t.record.allStarted() {
@@ -178,6 +179,8 @@ type fetching struct {
 	found bool // what the containers of a task that was found have
 	// again are containers that are run again: they get what is current, and have their logs.
 	again []string
+	// had are versions that such a container had at another time; nil: what is current.
+	had map[string]string
 }
 
 func (f *fetching) skips(container string) bool {
@@ -187,7 +190,7 @@ func (f *fetching) skips(container string) bool {
 // given is which versions a container has been given, or is to be given.
 func (t *task) given(container string, f fetching) (versions map[string]string, found bool) {
 	if f.again != nil {
-		return nil, false
+		return f.had, f.had != nil
 	}
 	if versions, found = t.record.given(container); found {
 		return versions, true
@@ -275,11 +278,11 @@ func (w *want) refs() []inject.Ref {
 	return []inject.Ref{pinned(w.ref, w.version)}
 }
 
+// region is where a valueFrom is that does not say.
+func (t *task) region() string { return cmp.Or(t.work.Region, t.engine.AWS.Region) }
+
 func (t *task) fetchSecrets(ctx context.Context, f fetching) (*resolved, error) {
-	region := t.work.Region
-	if region == "" {
-		region = t.engine.AWS.Region
-	}
+	region := t.region()
 	wants, failed := t.wants(region, f)
 	var logins []string
 	for _, def := range t.defs {
