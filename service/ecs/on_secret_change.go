@@ -3,7 +3,6 @@ package ecs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -115,7 +114,8 @@ func FollowSecrets(ctx context.Context, s *Service) {
 // following is a service that does something about secrets, and what of its tasks' is stale.
 type following struct {
 	sc      scope
-	v       *service
+	name    follower
+	v       *service   // nil: it does nothing any more
 	held    []acs.Held // of a task of its PRIMARY deployment
 	tasks   []*task    // that hold something
 	stale   []acs.Held // with the versions that they hold
@@ -128,88 +128,148 @@ type following struct {
 	why             []string // what is beyond reach is so
 }
 
-// follow looks at every follower once. Waiting tells that one is not ready for what it is to do.
+func (f *following) refreshes() bool {
+	return tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh
+}
+
+// deploys reports whether a deployment is to end before anything is done.
+func (f *following) deploys() bool {
+	return !f.refreshes() && f.v.primary().State == types.DeploymentRolloutStateInProgress
+}
+
+// occupied reports whether it is redeployed or refreshed for secrets.
+func (f *following) occupied() bool {
+	if f.refreshes() {
+		return f.outstanding() > 0
+	}
+	return f.deploys() && len(f.v.primary().Cause) > 0
+}
+
+// follow looks at every follower once. Waiting tells that one is not ready for what it is to do, or
+// that it failed for one, which keeps no other from its turn.
 func (s *Service) follow(ctx context.Context) (waiting bool, err error) {
-	var all []*following
-	var busy map[string]int // by account
+	all, err := s.allFollowers(ctx)
+	if err != nil {
+		return false, err
+	}
+	var ready []*following
+	busy := map[string]int{} // by account
+	for _, f := range all {
+		if err := s.readFollower(ctx, f); err != nil {
+			if err := s.unfollowed(ctx, f, err); err != nil {
+				return false, err
+			}
+			waiting = true
+			continue
+		}
+		if f.v == nil {
+			continue
+		}
+		if f.occupied() {
+			busy[f.sc.account]++
+		}
+		if f.deploys() {
+			waiting = true
+			continue
+		}
+		ready = append(ready, f)
+	}
+	known := currentVersions{s: s}
+	for _, f := range ready {
+		more, err := s.followOne(ctx, f, &known, busy)
+		if err != nil {
+			if err := s.unfollowed(ctx, f, err); err != nil {
+				return false, err
+			}
+		}
+		waiting = waiting || more || err != nil
+	}
+	return waiting, nil
+}
+
+func (s *Service) allFollowers(ctx context.Context) (all []*following, err error) {
 	err = s.store.View(ctx, func(tx store.Tx) error {
-		all, busy = nil, map[string]int{}
+		all = nil
 		for row, err := range s.followers.Scan(tx, followerPrefix, "") {
 			if err != nil {
 				return err
 			}
 			parts := strings.Split(strings.TrimPrefix(row.Key, followerPrefix), "/")
-			f := &following{sc: scope{parts[0], parts[1]}}
-			if f.v, err = s.findService(tx, f.sc, row.Value.Cluster, row.Value.Name); err != nil {
-				return err
-			}
-			if f.v == nil || f.v.Status != statusActive {
-				continue
-			}
-			if tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh {
-				if err := s.candidatesOf(tx, f); err != nil {
-					return err
-				}
-				if f.outstanding() > 0 {
-					busy[f.sc.account]++
-				}
-				all = append(all, f)
-				continue
-			}
-			if o := f.v.primary(); o.State == types.DeploymentRolloutStateInProgress {
-				waiting = true
-				if len(o.Cause) > 0 {
-					busy[f.sc.account]++
-				}
-				continue
-			}
-			if err := s.holdingsOf(tx, f); err != nil {
-				return err
-			}
-			all = append(all, f)
+			all = append(all, &following{sc: scope{parts[0], parts[1]}, name: *row.Value})
 		}
 		return nil
 	})
-	if err != nil {
+	return all, err
+}
+
+func (s *Service) readFollower(ctx context.Context, f *following) error {
+	return s.store.View(ctx, func(tx store.Tx) error {
+		f.candidates, f.tasks = nil, nil
+		v, err := s.findService(tx, f.sc, f.name.Cluster, f.name.Name)
+		if f.v = v; err != nil || v == nil {
+			return err
+		}
+		switch {
+		case v.Status != statusActive:
+			f.v = nil
+			return nil
+		case f.refreshes():
+			return s.candidatesOf(tx, f)
+		case f.deploys():
+			return nil
+		}
+		return s.holdingsOf(tx, f)
+	})
+}
+
+// unfollowed tells what went wrong for one service. The error is that of a store which does not
+// answer, for then no other service fares better.
+func (s *Service) unfollowed(ctx context.Context, f *following, why error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.log.ErrorContext(ctx, "looking whether secrets of a service changed", "service", f.sc.serviceARN(f.name.Cluster, f.name.Name), "err", why)
+	return s.store.View(ctx, func(tx store.Tx) error {
+		if _, err := tx.Get(followerPrefix); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+// followOne does for a service what it asks for.
+func (s *Service) followOne(ctx context.Context, f *following, known *currentVersions, busy map[string]int) (waiting bool, err error) {
+	took := 0
+	free := func() bool {
+		if busy[f.sc.account] >= wave {
+			return false
+		}
+		busy[f.sc.account]++
+		took++
+		return true
+	}
+	defer func() {
+		if err != nil { // the next one's turn
+			busy[f.sc.account] -= took
+		}
+	}()
+	if f.refreshes() {
+		return s.refreshFor(ctx, f, known, free)
+	}
+	if err := f.compare(ctx, known); err != nil {
 		return false, err
 	}
-	known := currentVersions{s: s}
-	for _, f := range all {
-		if tagValue(f.v.Tags, ourtags.OnSecretChange) == ourtags.Refresh {
-			more, err := s.refreshFor(ctx, f, &known, func() bool {
-				if busy[f.sc.account] >= wave {
-					return false
-				}
-				busy[f.sc.account]++
-				return true
-			})
-			if err != nil {
-				return false, fmt.Errorf("%s: %w", f.sc.serviceARN(f.v.Cluster, f.v.Name), err)
-			}
-			waiting = waiting || more
-			continue
-		}
-		if err := f.compare(ctx, &known); err != nil {
-			return false, err
-		}
-		switch mode := tagValue(f.v.Tags, ourtags.OnSecretChange); {
-		case len(f.stale) == 0:
-		case mode == ourtags.Alert:
-			err = s.alert(ctx, f)
-		case f.v.primary().State != types.DeploymentRolloutStateCompleted, covers(f.v.Refused, f.current):
-			// It failed, or was tried and rolled back: that is for people.
-		case busy[f.sc.account] >= wave:
-			waiting = true
-		default:
-			busy[f.sc.account]++
-			waiting = true
-			err = s.redeployFor(ctx, f)
-		}
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", f.sc.serviceARN(f.v.Cluster, f.v.Name), err)
-		}
+	switch mode := tagValue(f.v.Tags, ourtags.OnSecretChange); {
+	case len(f.stale) == 0:
+		return false, nil
+	case mode == ourtags.Alert:
+		return false, s.alert(ctx, f)
+	case f.v.primary().State != types.DeploymentRolloutStateCompleted, covers(f.v.Refused, f.current):
+		return false, nil // It failed, or was tried and rolled back: that is for people.
+	case !free():
+		return true, nil
 	}
-	return waiting, nil
+	return true, s.redeployFor(ctx, f)
 }
 
 // holdingsOf reads what the tasks of a service's PRIMARY deployment hold.
