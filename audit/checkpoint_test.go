@@ -288,15 +288,16 @@ func FuzzParse(f *testing.F) {
 		}
 		_, keys := newKey(t)
 		audit.VerifyWith(path, audit.Expectation{Keys: keys})
+		times := audit.Times{Since: time.Unix(1_800_000_000, 0), Until: time.Unix(1_900_000_000, 0)}
 		var forward, backward [][]byte
-		for line, err := range audit.Lines(path, time.Now()) {
+		for line, err := range audit.Lines(path, times) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			audit.Parse(line)
 			forward = append(forward, bytes.Clone(line))
 		}
-		for line, err := range audit.Backward(path, 0) {
+		for line, err := range audit.Backward(path, 0, times) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/recent"
 )
 
 // The file has one JSON object a line, in CloudTrail's words and two of ours at its end:
@@ -90,6 +91,8 @@ type File struct {
 	wake chan struct{} // has one item when queue has some
 	stop chan struct{} // closed by Close
 	done chan struct{} // closed when the writer has ended
+
+	extents *extents // for readers
 
 	signer atomic.Pointer[signer] // nil: nobody signs yet
 	signed chan struct{}          // has one item when there is a new signer
@@ -166,7 +169,7 @@ func open(path string, o Options, fsync func(*os.File) error) (*File, error) {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	f := &File{
-		o: o, path: path, fsync: fsync, file: file,
+		o: o, path: path, fsync: fsync, file: file, extents: recent.New[extent](maxExtents, 1<<20),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}), signed: make(chan struct{}, 1),
 	}
 	if err := f.recover(); err != nil {

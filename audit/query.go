@@ -29,7 +29,7 @@ type Filter struct {
 func Query(path string, f Filter) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		marks := f.marks()
-		for line, err := range Lines(path, f.Since) {
+		for line, err := range Lines(path, Times{f.Since, f.Until}) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -68,34 +68,45 @@ type Identity struct {
 	} `json:"sessionContext"`
 }
 
-// Lines reads the log at path, oldest record first, with the files that were put aside,
-// from about the time since (zero: all): whoever asks compares each record's own time. It
+// Times bound what is read of the log. Zero is no bound. They do so about: whoever asks compares
+// each record's own time.
+type Times struct {
+	Since, Until time.Time
+}
+
+// disorder is how far records may be out of order: what nobody requested has the time at
+// which it was decided.
+const disorder = 15 * time.Minute
+
+// old reports whether t is over where there was a record of this time, for all before that.
+func (t Times) old(at time.Time) bool { return !t.Since.IsZero() && at.Before(t.Since.Add(-disorder)) }
+
+// late reports whether t has not begun where there is a record of this time, for all after that.
+func (t Times) late(at time.Time) bool { return !t.Until.IsZero() && at.After(t.Until.Add(disorder)) }
+
+// Lines reads the log at path, oldest record first, with the files that were put aside. It
 // ends where the log does now; a line that is being written is left out. The log's File
 // need not be open, and may be.
-func Lines(path string, since time.Time) iter.Seq2[[]byte, error] {
+func Lines(path string, t Times) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		list, err := openAll(path)
+		p, err := look(path, nil)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		list, _, err := p.open(t)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		defer closeAll(list)
-		for i, file := range list {
-			if i+1 < len(list) && !since.IsZero() {
-				// What begins before the time ends before it too.
-				if at, ok := firstTime(list[i+1]); ok && at.Before(since.Add(-disorder)) {
-					continue
-				}
-			}
-			from, err := seek(file, since)
-			if err == nil {
-				_, err = file.Seek(from, io.SeekStart)
-			}
+		for _, file := range list {
+			from, to, err := within(file, 0, t)
 			if err != nil {
-				yield(nil, err)
+				yield(nil, fmt.Errorf("reading the audit log: %w", err))
 				return
 			}
-			in := bufio.NewReaderSize(file, 256<<10)
+			in := bufio.NewReaderSize(io.NewSectionReader(file, from, to-from), 256<<10)
 			for {
 				line, err := in.ReadBytes('\n')
 				if err == io.EOF {
@@ -113,56 +124,81 @@ func Lines(path string, since time.Time) iter.Seq2[[]byte, error] {
 	}
 }
 
-// disorder is how far records may be out of order: what nobody requested has the time at
-// which it was decided.
-const disorder = 15 * time.Minute
-
 // Backward reads the log at path from the record before the sequence on (zero: the last)
 // to the first, newest first.
-func Backward(path string, before uint64) iter.Seq2[[]byte, error] {
+func Backward(path string, before uint64, t Times) iter.Seq2[[]byte, error] {
+	return readBackward(path, before, t, nil)
+}
+
+// Backward reads the log as the function does. It remembers from when to when the files are that
+// were put aside, and opens those alone that it reads.
+func (f *File) Backward(before uint64, t Times) iter.Seq2[[]byte, error] {
+	return readBackward(f.path, before, t, f.extents)
+}
+
+func readBackward(path string, before uint64, t Times, known *extents) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		list, err := openAll(path)
+		p, err := look(path, known)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		defer closeAll(list)
-		for i := len(list) - 1; i >= 0; i-- {
-			if before > 0 {
-				if first, err := firstSequence(list[i]); err != nil || first >= before {
-					continue // an empty file, or all of it is behind
-				}
+		defer p.close()
+		for i := len(p.list) - 1; i >= 0; i-- {
+			if before > 0 && (p.list[i].first == 0 || p.list[i].first >= before) {
+				continue // an empty file, or all of it is behind
 			}
-			for line, err := range backward(list[i]) {
-				if err != nil {
-					yield(nil, fmt.Errorf("reading the audit log: %w", err))
-					return
-				}
-				if before > 0 {
-					if sequence, ok := lineSequence(line); !ok || sequence >= before {
-						continue
-					}
-				}
-				if !yield(line, nil) {
-					return
-				}
+			if p.late(i, t) {
+				continue
+			}
+			if p.old(i, t) {
+				return
+			}
+			if !p.backward(i, before, t, yield) {
+				return
 			}
 		}
 	}
 }
 
-// Backward reads the log as the function does.
-func (f *File) Backward(before uint64) iter.Seq2[[]byte, error] { return Backward(f.path, before) }
-
-// backward reads a file's whole lines from behind.
-func backward(file *os.File) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		from, err := file.Seek(0, io.SeekEnd)
+// backward yields what is asked for of one file, and reports whether there may be more.
+func (p *parts) backward(i int, before uint64, t Times, yield func([]byte, error) bool) bool {
+	file, err := p.file(i)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false // deleted since, and before it those that are older
+	}
+	if err != nil {
+		yield(nil, fmt.Errorf("reading the audit log: %w", err))
+		return false
+	}
+	defer p.done(file)
+	from, to, err := within(file, before, t)
+	if err != nil {
+		yield(nil, fmt.Errorf("reading the audit log: %w", err))
+		return false
+	}
+	for line, err := range backward(file, from, to) {
 		if err != nil {
-			yield(nil, err)
-			return
+			yield(nil, fmt.Errorf("reading the audit log: %w", err))
+			return false
 		}
+		if before > 0 {
+			if sequence, ok := lineSequence(line); !ok || sequence >= before {
+				continue
+			}
+		}
+		if !yield(line, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// backward reads whole lines of a part of a file, which begins with one, from behind.
+func backward(file *os.File, begin, end int64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
 		const step = 256 << 10
+		from := end
 		var tail []byte // file[from:], up to the line that was yielded last
 		torn := true    // what is behind the last line's end
 		for {
@@ -174,13 +210,13 @@ func backward(file *os.File) iter.Seq2[[]byte, error] {
 				}
 				torn = false
 			}
-			if from == 0 {
+			if from == begin {
 				if !torn {
 					yield(tail, nil)
 				}
 				return
 			}
-			n := min(step, from)
+			n := min(step, from-begin)
 			from -= n
 			chunk := make([]byte, int(n)+len(tail))
 			if _, err := file.ReadAt(chunk[:n], from); err != nil {
@@ -193,78 +229,61 @@ func backward(file *os.File) iter.Seq2[[]byte, error] {
 	}
 }
 
-// openAll opens the log's files in the order of the chain. Files that are put aside or
-// deleted meanwhile stay readable.
-func openAll(path string) ([]*os.File, error) {
-	list, _, err := openSegments(path)
-	return list, err
-}
-
-// openSegments is openAll, and says which segments the files are.
-func openSegments(path string) ([]*os.File, []segment, error) {
-	names, err := files(path)
-	for tries := 0; err == nil && tries < 10; tries++ {
-		var list []*os.File
-		var failed error
-		for _, s := range names {
-			var file *os.File
-			if file, failed = os.Open(s.path); failed != nil {
-				break
-			}
-			list = append(list, file)
-		}
-		// Put aside between the list and the opening, a file would be missing.
-		var now []segment
-		if now, err = files(path); err == nil && slices.Equal(now, names) {
-			if failed == nil {
-				return list, names, nil
-			}
-			err = failed // whose name is there still
-		}
-		closeAll(list)
-		names = now
-	}
-	if err == nil {
-		err = errors.New("its files change faster than they can be opened")
-	}
-	return nil, nil, fmt.Errorf("reading the audit log: %w", err)
-}
-
-func closeAll(list []*os.File) {
-	for _, file := range list {
-		file.Close()
-	}
-}
-
-// seek finds where in a file records of since, or a little earlier, begin: by halves, for
-// files are long and mostly in order.
-func seek(file *os.File, since time.Time) (int64, error) {
-	if since.IsZero() {
-		return 0, nil
-	}
-	since = since.Add(-disorder)
+// within is the part of a file that has all of the records before a sequence (zero: all) of t, or a
+// little more.
+func within(file *os.File, before uint64, t Times) (from, to int64, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	low, high := int64(0), info.Size() // a line that begins at low is too old, or low is 0
-	for high-low > 256<<10 {
-		middle := low + (high-low)/2
+	to = info.Size()
+	if before > 0 {
+		if _, to, err = halve(file, to, func(line []byte) bool {
+			sequence, ok := lineSequence(line)
+			return !ok || sequence < before
+		}); err != nil {
+			return 0, 0, err
+		}
+	}
+	if !t.Until.IsZero() {
+		if _, to, err = halve(file, to, func(line []byte) bool {
+			at, ok := lineTime(line)
+			return !ok || !t.late(at)
+		}); err != nil {
+			return 0, 0, err
+		}
+	}
+	if !t.Since.IsZero() {
+		from, _, err = halve(file, to, func(line []byte) bool {
+			at, ok := lineTime(line)
+			return ok && t.old(at)
+		})
+	}
+	return from, to, err
+}
+
+// halve finds about where in a file, up to a size, lines cease to be early: by halves, for files
+// are long and in order but for a little. A line that begins at low is early, or low is 0; one that
+// begins at high is not, or high is the size.
+func halve(file *os.File, size int64, early func(line []byte) bool) (low, high int64, err error) {
+	high = size
+	for end := size; end-low > 256<<10; { // no line to look at begins behind end
+		middle := low + (end-low)/2
 		line, at, err := lineAfter(file, middle)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		if line == nil || at >= high {
-			high = middle
+		if line == nil || at >= end {
+			end = middle
 			continue
 		}
-		if when, ok := lineTime(line); ok && when.Before(since) {
+		if early(line) {
 			low = at
 		} else {
-			high = middle
+			end, high = middle, at
 		}
 	}
-	return low, nil
+	return low, high, nil
 }
 
 // lineAfter returns the first whole line that begins behind the offset, and where; nil
@@ -435,7 +454,7 @@ func Last(path string, n int) ([][]byte, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	for line, err := range Backward(path, 0) {
+	for line, err := range Backward(path, 0, Times{}) {
 		if err != nil {
 			return nil, err
 		}

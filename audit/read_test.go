@@ -1,8 +1,13 @@
 package audit_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,8 +54,9 @@ func TestReadBothWays(t *testing.T) {
 	if aside, _ := filepath.Glob(path + ".0*"); len(aside) < 2 {
 		t.Fatalf("put aside: %v", aside)
 	}
-	read := func(since time.Time) (list []uint64) {
-		for line, err := range audit.Lines(path, since) {
+	read := func(lines iter.Seq2[[]byte, error]) (list []uint64) {
+		t.Helper()
+		for line, err := range lines {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,22 +68,31 @@ func TestReadBothWays(t *testing.T) {
 		}
 		return list
 	}
-	if all := read(time.Time{}); len(all) != n || all[0] != 1 || !slices.IsSorted(all) {
+	if all := read(audit.Lines(path, audit.Times{})); len(all) != n || all[0] != 1 || !slices.IsSorted(all) {
 		t.Errorf("%d records read, want %d in order", len(all), n)
 	}
 	// What is asked for is there, and not much before it.
 	for _, i := range []int{0, 1, 999, 1500, 2999} {
-		got := read(start.Add(time.Duration(i) * time.Minute))
+		at := start.Add(time.Duration(i) * time.Minute)
+		got := read(audit.Lines(path, audit.Times{Since: at}))
 		if len(got) < n-i || len(got) > n-i+1000 || got[len(got)-1] != n {
 			t.Errorf("from record %d on: %d records", i, len(got))
 		}
+		got = read(audit.Lines(path, audit.Times{Until: at}))
+		if len(got) < i+1 || len(got) > i+1+500 || got[0] != 1 {
+			t.Errorf("up to record %d: %d records", i+1, len(got))
+		}
+		got = read(audit.Backward(path, 0, audit.Times{Since: at.Add(-time.Minute), Until: at}))
+		if len(got) < min(2, i+1) || len(got) > 1000 || !slices.Contains(got, uint64(i+1)) {
+			t.Errorf("about record %d: %d records", i+1, len(got))
+		}
 	}
-	for _, before := range []uint64{0, 2, 1000, 3000, 5000} {
+	for _, before := range []uint64{0, 2, 700, 1000, 1001, 2100, 3000, 5000} {
 		want := uint64(n)
 		if before > 0 {
 			want = min(n, before-1)
 		}
-		for line, err := range audit.Backward(path, before) {
+		for line, err := range audit.Backward(path, before, audit.Times{}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,6 +200,224 @@ func TestReadWhileRotating(t *testing.T) {
 		if before < last {
 			t.Errorf("read to record %d, and there were %d", before, last)
 		}
+		last, before = before, 0
+		for line, err := range f.Backward(0, audit.Times{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := audit.Parse(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if before == 0 && e.Sequence < last || before > 0 && e.Sequence != before-1 {
+				t.Fatalf("record %d, read backward after %d, comes before %d", e.Sequence, last, before)
+			}
+			before = e.Sequence
+		}
+	}
+}
+
+// small writes n records, a minute apart but for what they are mistaken by, into files of about twenty.
+func small(t *testing.T, n int, mistaken func(i int) time.Duration) (f *audit.File, path string, times []time.Time) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "audit.log")
+	f = open(t, path, audit.Options{Size: 20_000, Delay: time.Microsecond})
+	for i := range n {
+		r := sample()
+		r.Time = r.Time.Add(time.Duration(i)*time.Minute + mistaken(i))
+		times = append(times, r.Time)
+		if err := f.Record(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 { // so that a file is put aside between
+			if err := f.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := f.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return f, path, times
+}
+
+// Whatever is asked for by its time is there both ways, though records are not quite in order. If
+// the clock was wrong for a while, at most a file at either end of what is asked for is missed.
+func TestReadByTime(t *testing.T) {
+	t.Parallel()
+	const n = 1500
+	for _, tt := range []struct {
+		name   string
+		wrong  func(i int) time.Duration
+		margin time.Duration
+	}{
+		{"a good clock", func(int) time.Duration { return 0 }, 0},
+		{"a clock that was ahead or behind", func(i int) time.Duration {
+			if i%100 < 90 {
+				return 0
+			}
+			return time.Duration(i/100%2*2-1) * 1000 * time.Hour
+		}, 40 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(1, 2))
+			f, path, times := small(t, n, func(i int) time.Duration { return tt.wrong(i) - time.Duration(random.IntN(15))*time.Minute })
+			if aside, _ := filepath.Glob(path + ".0*"); len(aside) < n/50 {
+				t.Fatalf("put aside: %d files", len(aside))
+			}
+			read := func(lines iter.Seq2[[]byte, error]) (list []uint64) {
+				t.Helper()
+				for line, err := range lines {
+					if err != nil {
+						t.Fatal(err)
+					}
+					e, err := audit.Parse(line)
+					if err != nil {
+						t.Fatal(err)
+					}
+					list = append(list, e.Sequence)
+				}
+				return list
+			}
+			start := sample().Time
+			for range 100 {
+				since := start.Add(time.Duration(random.IntN(n+200)-100) * time.Minute)
+				until := since.Add(time.Duration(random.IntN(200)) * time.Minute)
+				span := audit.Times{Since: since, Until: until}
+				switch random.IntN(8) {
+				case 0:
+					span.Since, since = time.Time{}, time.Time{}
+				case 1:
+					span.Until, until = time.Time{}, start.Add(n*time.Hour)
+				}
+				before := uint64(random.IntN(2 * n))
+				forward, backward := read(audit.Lines(path, span)), read(f.Backward(before, span))
+				if !slices.IsSorted(forward) || !slices.IsSortedFunc(backward, func(a, b uint64) int { return cmp.Compare(b, a) }) {
+					t.Fatalf("%v: out of order: %v, %v", span, forward, backward)
+				}
+				for i, at := range times {
+					if sequence := uint64(i + 1); !at.Before(since.Add(tt.margin)) && !at.After(until.Add(-tt.margin)) && tt.wrong(i) == 0 &&
+						(!slices.Contains(forward, sequence) || (before == 0 || sequence < before) && !slices.Contains(backward, sequence)) {
+						t.Fatalf("%v before %d: record %d of %v is missing", span, before, sequence, at)
+					}
+				}
+				// 200 minutes, what may be out of order, and the rest of a file at either end.
+				if both := !span.Since.IsZero() && !span.Until.IsZero(); both && tt.margin == 0 && max(len(forward), len(backward)) > 300 {
+					t.Errorf("%v: %d and %d records are read", span, len(forward), len(backward))
+				}
+			}
+		})
+	}
+}
+
+// Files of which nothing is needed are not opened: those that are behind a sequence, and, once it
+// is known when they begin, those of other times.
+func TestReadOnlyWhatIsNeeded(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	f, path, times := small(t, n, func(int) time.Duration { return 0 })
+	aside, err := filepath.Glob(path + ".0*")
+	if err != nil || len(aside) < 20 {
+		t.Fatalf("put aside: %v, %v", aside, err)
+	}
+	read := func(before uint64, span audit.Times) (count int) {
+		t.Helper()
+		for _, err := range f.Backward(before, span) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			count++
+		}
+		return count
+	}
+	span := audit.Times{Since: times[400], Until: times[500]}
+	count := read(0, span)
+	if count < 101 || count > 250 {
+		t.Errorf("%d records are read for 101", count)
+	}
+	spoiled := 0
+	for _, file := range aside {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		e, err := audit.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Sequence > 300 && e.Sequence < 600 {
+			continue
+		}
+		// Whoever reads a directory fails.
+		if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		spoiled++
+	}
+	if again := read(0, span); again != count {
+		t.Errorf("%d records are read with %d files spoiled, and were %d", again, spoiled, count)
+	}
+	var last uint64
+	for line, err := range f.Backward(550, audit.Times{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := audit.Parse(line); err != nil {
+			t.Fatal(err)
+		} else if last = e.Sequence; last == 350 {
+			break
+		}
+	}
+	if last != 350 {
+		t.Errorf("read to record %d", last)
+	}
+}
+
+// Who reads from the oldest record on has them all, though files are deleted meanwhile; who reads
+// from the newest one on ends where they do by then.
+func TestReadWhatIsDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	const n = 500
+	f, path, _ := small(t, n, func(int) time.Duration { return 0 })
+	aside, err := filepath.Glob(path + ".0*")
+	if err != nil || len(aside) < 10 {
+		t.Fatalf("put aside: %v, %v", aside, err)
+	}
+	remove := func(files []string) {
+		t.Helper()
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	half := len(aside) / 2
+	count := 0
+	for _, err := range f.Backward(0, audit.Times{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count++; count == 1 {
+			remove(aside[:half])
+		}
+	}
+	if count <= n/4 || count >= n {
+		t.Errorf("%d records are read backward, of %d", count, n)
+	}
+	left := count
+	count = 0
+	for _, err := range audit.Lines(path, audit.Times{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count++; count == 1 {
+			remove(aside[half:])
+		}
+	}
+	if count != left {
+		t.Errorf("%d records are read, of %d", count, left)
 	}
 }
 
@@ -316,7 +549,7 @@ func TestRetention(t *testing.T) {
 				if key {
 					f.Sign(private)
 				}
-				for range 200 {
+				for range 100 {
 					if err := f.Record(t.Context(), sample()); err != nil {
 						t.Fatal(err)
 					}

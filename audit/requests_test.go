@@ -148,7 +148,7 @@ func TestRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []told
-			for line, err := range audit.Lines(path, time.Time{}) {
+			for line, err := range audit.Lines(path, audit.Times{}) {
 				if err != nil {
 					t.Fatal(err)
 				}

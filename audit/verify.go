@@ -97,7 +97,11 @@ func VerifyWith(path string, e Expectation) (Chain, error) {
 		}
 		v.anchors = append(v.anchors, anchored{c.Sequence, sha256.Sum256(line)})
 	}
-	list, names, err := openSegments(path)
+	p, err := look(path, nil)
+	if err != nil {
+		return v.chain, err
+	}
+	list, names, err := p.open(Times{})
 	if err != nil {
 		return v.chain, err
 	}

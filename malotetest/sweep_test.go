@@ -133,7 +133,7 @@ func TestNoRecordHoldsAValue(t *testing.T) {
 
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		recorded, hidden, requests := map[string]int{}, 0, map[string]int{}
-		for line, err := range audit.Lines(sys.Audit(), time.Time{}) {
+		for line, err := range audit.Lines(sys.Audit(), audit.Times{}) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,10 +28,10 @@ import (
 	"github.com/malote/malote/caller"
 )
 
-// Trail is the audit, read from its end: the lines before a sequence, or all (zero).
-// *audit.File is one.
+// Trail is the audit, read from its end: the lines before a sequence, or all (zero), of about
+// some time. *audit.File is one.
 type Trail interface {
-	Backward(before uint64) iter.Seq2[[]byte, error]
+	Backward(before uint64, t audit.Times) iter.Seq2[[]byte, error]
 }
 
 // Config says what a Service stands on.
@@ -106,7 +106,7 @@ func (s *Service) LookupEvents(ctx context.Context, in *cloudtrail.LookupEventsI
 
 	out := &cloudtrail.LookupEventsOutput{Events: []types.Event{}}
 	marks, looked := q.marks(), 0
-	for line, err := range s.trail.Backward(before) {
+	for line, err := range s.trail.Backward(before, audit.Times{Since: q.from.Truncate(time.Second), Until: q.until}) {
 		if err != nil {
 			return nil, err
 		}
