@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,10 +43,11 @@ type ListenConfig struct {
 
 // Server is a listening server that does not serve yet.
 type Server struct {
-	listener net.Listener
-	secure   bool
-	clients  *clients
-	log      *slog.Logger
+	listener    net.Listener
+	secure      bool
+	certificate *x509.Certificate
+	clients     *clients
+	log         *slog.Logger
 }
 
 // How long a client may take, and how long requests may take to finish at the end.
@@ -81,11 +83,11 @@ func Listen(ctx context.Context, cfg ListenConfig) (*Server, error) {
 		if err := certificate.load(); err != nil {
 			return nil, fmt.Errorf("reading the certificate: %w", err)
 		}
-		tlsConfig.GetCertificate = certificate.get
+		tlsConfig.GetCertificate, s.certificate = certificate.get, certificate.current.Leaf
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("listening on %s: %w", cfg.Addr, err)
 	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); !s.secure && !cfg.AllowPlain && (!ok || !tcp.IP.IsLoopback()) {
 		_ = listener.Close()
@@ -102,7 +104,7 @@ func Listen(ctx context.Context, cfg ListenConfig) (*Server, error) {
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// URL is what clients are to be given as their endpoint.
+// URL is the endpoint by the address that it listens on.
 func (s *Server) URL() string {
 	scheme := "http"
 	if s.secure {
@@ -110,6 +112,9 @@ func (s *Server) URL() string {
 	}
 	return scheme + "://" + s.listener.Addr().String()
 }
+
+// Certificate is what was in CertFile when the server began to listen; nil without one.
+func (s *Server) Certificate() *x509.Certificate { return s.certificate }
 
 // Close stops listening, for a server that is not to serve after all.
 func (s *Server) Close() error { return s.listener.Close() }
@@ -172,13 +177,15 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer c.mu.Unlock()
 	if now := time.Now(); now.Sub(c.checked) > recheck {
 		c.checked = now
-		if state, err := c.stat(); err == nil && state != c.state {
+		state, err := c.stat()
+		if err == nil && state != c.state {
 			// Half of a new pair may be there already: the old one serves until both are.
-			if err := c.load(); err != nil {
-				c.log.Warn("certificate not reloaded", slog.Any("err", err))
-			} else {
+			if err = c.load(); err == nil {
 				c.log.Info("certificate reloaded")
 			}
+		}
+		if err != nil {
+			c.log.Warn("certificate not reloaded", slog.Any("err", err))
 		}
 	}
 	return c.current, nil

@@ -14,12 +14,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -320,6 +322,24 @@ func writeCertificate(t *testing.T, dir string, serial int64) (certFile, keyFile
 	return certFile, keyFile, pool
 }
 
+// journal is a log that is read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -328,9 +348,15 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := gateway.Listen(t.Context(), gateway.ListenConfig{Addr: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile})
+	logged := new(journal)
+	server, err := gateway.Listen(t.Context(), gateway.ListenConfig{
+		Addr: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, Log: slog.New(slog.NewTextHandler(logged, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := server.Certificate().SerialNumber.Int64(); got != 1 {
+		t.Errorf("Certificate has the serial number %d, want 1", got)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
@@ -376,6 +402,18 @@ func TestTLS(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	if got := serial(); got != 2 {
 		t.Errorf("serial = %d, want 2", got)
+	}
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	if got := serial(); got != 2 {
+		t.Errorf("serial without a file = %d, want 2", got)
+	}
+	for _, want := range []string{"failed to find any PEM data", "no such file or directory"} {
+		if !strings.Contains(logged.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, logged)
+		}
 	}
 	stop()
 	if err := <-served; err != nil {
