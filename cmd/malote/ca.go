@@ -163,7 +163,7 @@ func trusting(file string) (aws.HTTPClient, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(certificates) {
-		return nil, fmt.Errorf("%s has no certificate", file)
+		return nil, fmt.Errorf("who vouches for malote: %s has no certificate", file)
 	}
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.TLSClientConfig.RootCAs = pool }), nil
 }

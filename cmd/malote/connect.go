@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func (f connectFlags) connect(ctx context.Context, p *program) (cfg aws.Config, 
 
 func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*link, error) {
 	if configured() {
-		cfg, err := config.LoadDefaultConfig(ctx)
+		cfg, err := loadConfig(ctx)
 		if err == nil && cfg.Region == "" {
 			err = &hintError{errors.New("no region is configured"), "set AWS_REGION"}
 		}
@@ -88,6 +89,20 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	cfg := staticConfig(local)
 	cfg.HTTPClient = httpClient(gateway.Transport(opened.Handler))
 	return &link{cfg, opened}, nil
+}
+
+// loadConfig is AWS's configuration chain.
+func loadConfig(ctx context.Context) (aws.Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if bundle := os.Getenv(caBundle); err != nil && bundle != "" {
+		if _, unread := trusting(bundle); unread != nil {
+			err = fmt.Errorf("%s: %w", caBundle, unread) // which the SDK does not say
+		}
+	}
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("AWS's configuration: %w", err)
+	}
+	return cfg, nil
 }
 
 func (l *link) close() error {

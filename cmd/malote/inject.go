@@ -13,7 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/malote/malote/inject/files"
 )
@@ -165,7 +164,7 @@ func (c *injectCommand) reach(ctx context.Context, p *program, region string) (c
 	if _, err := os.Stat(dataDirOr(c.DataDir)); !configured() && !errors.Is(err, fs.ErrNotExist) {
 		return c.connect(ctx, p)
 	}
-	cfg, err = config.LoadDefaultConfig(ctx)
+	cfg, err = loadConfig(ctx)
 	if err == nil && cfg.Region == "" {
 		cfg.Region = region
 	}

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -93,8 +94,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "malote:", err)
-		if hinted := (hinter)(nil); errors.As(err, &hinted) {
+		hinted, untrusted := (hinter)(nil), (*tls.CertificateVerificationError)(nil)
+		switch {
+		case errors.As(err, &hinted):
 			fmt.Fprintln(stderr, "malote: hint:", hinted.Hint())
+		case errors.As(err, &untrusted):
+			fmt.Fprintln(stderr, "malote: hint: of a malote with --tls, AWS_CA_BUNDLE names the file that malote ca prints there")
 		}
 		if usage := (*usageError)(nil); errors.As(err, &usage) {
 			return 2
