@@ -54,8 +54,9 @@ type Config struct {
 	Rotators func(name string, options map[string]string) (rotation.Function, error)
 	Engine   *Engine // where definitions' images run; nil: nowhere
 
-	Endpoint string           // where engines find it, for DiscoverPollEndpoint
-	CABundle string           // file with who vouches for Endpoint, for functions that are commands; "" when any system knows
+	Endpoint string           // where engines find this one of several control planes; "" where they found it
+	Local    string           // where functions that are commands find it, on its own machine
+	CABundle string           // file with who vouches for Local, for functions that are commands; "" when any system knows
 	Now      func() time.Time // nil: time.Now
 	Log      *slog.Logger     // nil: nothing is logged
 }

@@ -30,7 +30,7 @@ func (c *ControlPlane) rotators(config Config, tokens *sts.Service) (*functions.
 		Definitions: config.RotationFunctions,
 		Builtin:     config.Rotators,
 		HTTPClient:  client,
-		Endpoint:    config.Endpoint,
+		Endpoint:    config.Local,
 		CABundle:    config.CABundle,
 		Engine:      engine,
 		Log:         config.Log,

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -73,7 +74,7 @@ func (e *Engine) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking where to listen: %w", err)
 	}
-	endpoint := strings.TrimSuffix(aws.ToString(poll.Endpoint), "/")
+	endpoint := strings.TrimSuffix(cmp.Or(aws.ToString(poll.Endpoint), aws.ToString(e.AWS.BaseEndpoint)), "/")
 	e.mu.Lock()
 	e.endpoint = endpoint
 	e.mu.Unlock()

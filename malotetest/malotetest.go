@@ -130,6 +130,7 @@ func New(t testing.TB, with ...Option) *System {
 		Store: o.store, Seal: root, Audit: records, Blobs: bodies,
 		Bootstrap: directory.BootstrapConfig{Account: Account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret},
 		Endpoint:  "http://" + s.server.Listener.Addr().String(),
+		Local:     "http://" + s.server.Listener.Addr().String(),
 
 		RotationFunctions: o.functions, Rotators: o.rotators, Engine: o.engine,
 

@@ -44,7 +44,7 @@ func (f *accountFlags) offline(ctx context.Context, dir string, do func(*plane) 
 	if !exists(dir) {
 		return nil, &hintError{fmt.Errorf("%s: there is no such data directory", dir), "malote up makes it, and the first account"}
 	}
-	plane, err := planeFlags{DataDir: dir, Store: f.Store, existing: true}.open(ctx, "", slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, Store: f.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (c *caCommand) offline(ctx context.Context, dir string) (err error) {
 	if !exists(filepath.Join(dir, caFile)) {
 		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls, or name its --data-dir"}
 	}
-	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, "", slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -138,21 +138,45 @@ func (f *serveFlags) certificateNames() ([]string, error) {
 }
 
 // urls are the endpoints for others and for this machine. One that listens on every address
-// goes by the names that its certificate has.
+// goes by the names that its certificate has. Public is "" where others alone know what they
+// call this malote.
 func (f *serveFlags) urls(server *gateway.Server) (public, local string) {
 	address, ok := server.Addr().(*net.TCPAddr)
-	if !f.TLS || !ok || !address.IP.IsUnspecified() {
+	if !ok {
 		return server.URL(), server.URL()
 	}
 	_, port, _ := net.SplitHostPort(address.String())
-	local = "https://" + net.JoinHostPort("localhost", port)
-	if len(f.TLSName) > 0 && f.TLSName[0][0] != '*' {
-		return "https://" + net.JoinHostPort(f.TLSName[0], port), local
+	at := func(host string) string { return "https://" + net.JoinHostPort(host, port) }
+	brought := server.Certificate()
+	switch {
+	case brought != nil && (address.IP.IsUnspecified() || brought.VerifyHostname(address.IP.String()) != nil):
+		return "", at(nameHere(brought))
+	case !address.IP.IsUnspecified():
+		return server.URL(), server.URL()
+	case !f.TLS:
+		return "", "http://" + net.JoinHostPort("127.0.0.1", port)
+	case len(f.TLSName) > 0 && f.TLSName[0][0] != '*':
+		return at(f.TLSName[0]), at("localhost")
 	}
 	if host, err := os.Hostname(); err == nil && authority.CheckName(host) == nil {
-		return "https://" + net.JoinHostPort(host, port), local
+		return at(host), at("localhost")
 	}
-	return local, local
+	return at("localhost"), at("localhost")
+}
+
+// nameHere is what a client on this machine may call a server with that certificate: an address
+// of the machine itself, or else a name that has to lead here.
+func nameHere(certificate *x509.Certificate) string {
+	names := append([]string{"127.0.0.1", "::1", "localhost"}, certificate.DNSNames...)
+	for _, address := range certificate.IPAddresses {
+		names = append(names, address.String())
+	}
+	for _, name := range names {
+		if name[0] != '*' && certificate.VerifyHostname(name) == nil {
+			return name
+		}
+	}
+	return names[0]
 }
 
 // trusting is a client that trusts who is in the file, and nobody else.

@@ -78,7 +78,7 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	if !errors.Is(err, errNotRunning) {
 		return nil, err
 	}
-	opened, err := planeFlags{DataDir: dir, Region: "us-east-1"}.open(ctx, "", log)
+	opened, err := planeFlags{DataDir: dir, Region: "us-east-1"}.open(ctx, log)
 	if err != nil {
 		return nil, err
 	}

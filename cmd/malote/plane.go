@@ -38,7 +38,10 @@ type planeFlags struct {
 
 	Region string `help:"The region that clients on this machine are told." env:"MALOTE_REGION" default:"us-east-1"`
 
-	// caBundle vouches for the endpoint, when that is this malote's own to do; else "".
+	// endpoint is where engines find this one of several control planes, "" where they found
+	// it; local is where this machine's commands do. Both may be unknown yet.
+	endpoint, local string
+	// caBundle vouches for local, when that is this malote's own to do; else "".
 	caBundle string
 	// functions rotate secrets. Nil, as for a command that is over in a moment, means that
 	// this control plane rotates none.
@@ -61,8 +64,8 @@ type plane struct {
 	key     *seal.File
 }
 
-// open starts it. An endpoint may be unknown yet ("").
-func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger) (_ *plane, err error) {
+// open starts it.
+func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err error) {
 	if err := keepFromDumps(); err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (f planeFlags) open(ctx context.Context, endpoint string, log *slog.Logger)
 		first = ""
 	}
 	p.ControlPlane, err = controlplane.Open(ctx, controlplane.Config{
-		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: endpoint, CABundle: f.caBundle, Log: log,
+		Store: backing, Seal: p.key, Audit: records, Blobs: bodies, Domains: f.S3Domain, Endpoint: f.endpoint, Local: f.local, CABundle: f.caBundle, Log: log,
 		RotationFunctions: f.functions, Rotators: builtin.Named, Engine: engine,
 		Bootstrap: directory.BootstrapConfig{
 			Account: f.Account, Default: first,

@@ -42,7 +42,7 @@ func (c *sealRotateCommand) offline(ctx context.Context, dir string) (err error)
 	if !exists(dir) {
 		return fmt.Errorf("%s: there is no such data directory", dir)
 	}
-	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, "", slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

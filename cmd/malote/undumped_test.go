@@ -13,7 +13,7 @@ func TestOpenKeepsFromDumps(t *testing.T) {
 	if err := unix.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (planeFlags{DataDir: file}).open(t.Context(), "", nil); err == nil {
+	if _, err := (planeFlags{DataDir: file}).open(t.Context(), nil); err == nil {
 		t.Fatal("a pipe was taken for a data directory")
 	}
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)

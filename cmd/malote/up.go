@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -146,13 +147,16 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	if f.functions, err = rotationFunctions(f.RotationFunctions); err != nil {
 		return err
 	}
-	public, local := f.urls(server)
+	var public string
+	if public, f.local = f.urls(server); f.Store != "" {
+		f.endpoint = public // of one alone engines know more: the way by which they came, through whatever proxies
+	}
 	if f.TLS {
 		if f.caBundle, err = filepath.Abs(filepath.Join(dataDirOr(f.DataDir), caFile)); err != nil {
 			return err
 		}
 	}
-	plane, err := f.open(ctx, public, log)
+	plane, err := f.open(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -168,7 +172,7 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	defer stop()
 	wait, err := serveControl(ctx, plane.dir, log, control{
 		connect: func(ctx context.Context, account string) (*connection, error) {
-			return plane.connection(ctx, local, account)
+			return plane.connection(ctx, f.local, account)
 		},
 		rotateSeal:    plane.rotateSeal,
 		replaceCA:     replaceAuthority,
@@ -185,7 +189,7 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		fmt.Fprintf(p.stdout, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", plane.Made.AccessKeyID, plane.Made.SecretAccessKey)
 		fmt.Fprintf(p.stderr, "malote: account %s is new; the access key of its user admin is on stdout and is not shown again\n", plane.Account)
 	}
-	fmt.Fprintf(p.stderr, "malote: listening on %s\n", public)
+	fmt.Fprintf(p.stderr, "malote: listening on %s\n", cmp.Or(public, server.URL()))
 	if f.TLS {
 		fmt.Fprintf(p.stderr, "malote: hint: clients trust it with AWS_CA_BUNDLE=%s (what is no SDK of AWS's: SSL_CERT_FILE); malote ca%s prints that file\n", f.caBundle, f.dataDirFlag())
 	}
