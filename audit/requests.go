@@ -131,8 +131,11 @@ func (t *trail) records(to []Record, now time.Time, code, message string, parame
 		first.Undecided, first.Decision, first.Resource, first.Account = d.undecided, d.decision, d.resource, d.account
 		first.Region = d.request.Region // a bucket's, which may be another
 		if code == "AccessDeniedException" && d.errorCode != "" {
-			first.ErrorCode, first.ErrorMessage = d.errorCode, d.message // in the words of the decision
+			first.ErrorMessage = d.message // in the words of the decision
 		}
+	}
+	if code == "AccessDeniedException" {
+		first.ErrorCode = "AccessDenied" // CloudTrail's word, also where another service denied
 	}
 	if own > 1 {
 		first.Decisions = make([]Decision, 0, own)

@@ -112,6 +112,13 @@ func TestRequests(t *testing.T) {
 			{Source: "secretsmanager.amazonaws.com", Name: "CreateSecret", Error: "EncryptionFailure", Text: "the message", Decision: "allowed", Parameters: `{"name":"db"}`, Response: `null`, Resources: []string{secret}},
 			{Source: "kms.amazonaws.com", Name: "GenerateDataKey", Error: "DisabledException", Text: "is disabled", Decision: "allowed", Parameters: `null`, Response: `null`, Resources: []string{key}},
 		}},
+		{"a call forwarded to KMS, which is denied", func(ctx context.Context, log audit.Log) {
+			decide(t, ctx, log, "secretsmanager", "CreateSecret", secret, true)
+			decide(t, caller.Forward(ctx, "secretsmanager"), log, "kms", "GenerateDataKey", key, false)
+		}, "AccessDeniedException", []told{
+			{Source: "secretsmanager.amazonaws.com", Name: "CreateSecret", Error: "AccessDenied", Text: "the message", Decision: "allowed", Parameters: `{"name":"db"}`, Response: `null`, Resources: []string{secret}},
+			{Source: "kms.amazonaws.com", Name: "GenerateDataKey", Error: "AccessDenied", Text: "not authorized to perform: kms:GenerateDataKey", Decision: "denied", Parameters: `null`, Response: `null`, Resources: []string{key}},
+		}},
 		{"forwarded calls before and between", func(ctx context.Context, log audit.Log) {
 			decide(t, caller.Forward(ctx, "secretsmanager"), log, "kms", "Decrypt", key, true)
 			decide(t, ctx, log, "secretsmanager", "CreateSecret", secret, true)

@@ -55,11 +55,14 @@ type Expectation struct {
 // BrokenError says where the chain does not hold.
 type BrokenError struct {
 	File   string
-	Line   uint64 // from 1
+	Line   uint64 // from 1; 0 of a checkpoint that was kept beside it or elsewhere
 	Reason string
 }
 
 func (e *BrokenError) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s", e.File, e.Reason)
+	}
 	return fmt.Sprintf("the audit log %s is broken at line %d: %s", e.File, e.Line, e.Reason)
 }
 
@@ -90,10 +93,10 @@ func VerifyWith(path string, e Expectation) (Chain, error) {
 		line = bytes.TrimSpace(line)
 		c, ok := readCheckpoint(line)
 		if !ok {
-			return v.chain, &BrokenError{File: name, Line: 1, Reason: "it is no checkpoint"}
+			return v.chain, &BrokenError{File: name, Reason: "it is no checkpoint"}
 		}
 		if reason := v.signature(c); reason != "" {
-			return v.chain, &BrokenError{File: name, Line: 1, Reason: reason}
+			return v.chain, &BrokenError{File: name, Reason: reason}
 		}
 		v.anchors = append(v.anchors, anchored{c.Sequence, sha256.Sum256(line)})
 	}

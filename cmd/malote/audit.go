@@ -206,11 +206,15 @@ func (o auditOutput) print(p *program, entries iter.Seq2[*audit.Entry, error], g
 	return errors.Join(failed, err)
 }
 
+// who asked, with its account where that is not whose thing it asked for.
 func who(e *audit.Entry) string {
 	u := &e.UserIdentity
 	name := cmp.Or(u.ARN, u.InvokedBy, u.Type)
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && u.ARN != "" {
 		name = name[i+1:]
+	}
+	if len(e.Resources) > 0 && u.ARN != "" && e.Resources[0].AccountID != "" && e.Resources[0].AccountID != u.AccountID {
+		name += " of " + u.AccountID
 	}
 	if t := e.Additional.Task; t != nil && t.Service != "" {
 		name += " (" + t.Service + ")"
