@@ -32,7 +32,8 @@ import (
 const silence = 45 * time.Second
 
 // Run registers with the control plane and runs the tasks that it sends, until ctx ends.
-// Then, unless StopOnExit says otherwise, they go on without it.
+// Then, unless StopOnExit says otherwise, they go on without it. With StopOnExit somebody
+// waits, so it ends as well when it cannot register to begin with.
 func (e *Engine) Run(ctx context.Context) error {
 	e.controlled = true
 	if err := e.Start(ctx); err != nil {
@@ -43,6 +44,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		err := e.session(ctx)
 		if ctx.Err() != nil {
 			break
+		}
+		if e.StopOnExit && !e.registered {
+			return errors.Join(err, e.Shutdown("The control plane could not be reached"))
 		}
 		if time.Since(began) > time.Minute {
 			wait = 250 * time.Millisecond
@@ -67,6 +71,7 @@ func (e *Engine) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("registering the container instance: %w", err)
 	}
+	e.registered = true
 	if e.Registered != nil {
 		e.Registered(instance)
 	}

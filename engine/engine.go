@@ -122,6 +122,7 @@ type Engine struct {
 	running sync.WaitGroup
 
 	controlled bool // there is a control plane to report to
+	registered bool // with it, once; Run's
 
 	mu        sync.Mutex       // guards the rest
 	tasks     map[string]*task // by ARN

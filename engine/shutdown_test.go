@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,4 +65,27 @@ func TestTheEndDoesNotWaitForALostControlPlane(t *testing.T) {
 	way.cut.Store(false)
 	c.listen()
 	c.until(arn, "STOPPED")
+}
+
+// Who runs one task is told when there is no control plane to have it from.
+func TestTheBeginningDoesNotWaitForAControlPlane(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	way := &severable{HTTPClient: c.config.AWS.HTTPClient}
+	way.cut.Store(true)
+	c.config.AWS.HTTPClient, c.config.StopOnExit = way, true
+	e, err := engine.New(c.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(t.Context()) }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "the control plane is gone") {
+			t.Errorf("Run = %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the engine goes on asking")
+	}
 }

@@ -62,10 +62,7 @@ func (c *execCommand) Run(ctx context.Context, p *program) error {
 // cannotRun says why, as every command does, and ends with a status that a script can tell
 // from the command's own.
 func (p *program) cannotRun(err error, status int) error {
-	fmt.Fprintln(p.stderr, "malote:", err)
-	if hinted := (hinter)(nil); errors.As(err, &hinted) {
-		fmt.Fprintln(p.stderr, "malote: hint:", hinted.Hint())
-	}
+	p.complain(err)
 	return exitStatus(status)
 }
 

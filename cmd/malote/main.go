@@ -93,20 +93,25 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return int(status)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "malote:", err)
-		hinted, untrusted := (hinter)(nil), (*tls.CertificateVerificationError)(nil)
-		switch {
-		case errors.As(err, &hinted):
-			fmt.Fprintln(stderr, "malote: hint:", hinted.Hint())
-		case errors.As(err, &untrusted):
-			fmt.Fprintln(stderr, "malote: hint: of a malote with --tls, AWS_CA_BUNDLE names the file that malote ca prints there")
-		}
+		p.complain(err)
 		if usage := (*usageError)(nil); errors.As(err, &usage) {
 			return 2
 		}
 		return 1
 	}
 	return 0
+}
+
+// complain tells the user what went wrong, and what can be done about it.
+func (p *program) complain(err error) {
+	fmt.Fprintln(p.stderr, "malote:", err)
+	hinted, untrusted := (hinter)(nil), (*tls.CertificateVerificationError)(nil)
+	switch {
+	case errors.As(err, &hinted):
+		fmt.Fprintln(p.stderr, "malote: hint:", hinted.Hint())
+	case errors.As(err, &untrusted):
+		fmt.Fprintln(p.stderr, "malote: hint: of a malote with --tls, AWS_CA_BUNDLE names the file that malote ca prints there")
+	}
 }
 
 // help leaves hidden arguments out, which kong does for flags alone.

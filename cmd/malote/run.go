@@ -49,7 +49,15 @@ task could not start.
 // Exit statuses of `docker run`.
 const exitOurs = 125
 
-func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
+func (c *runCommand) Run(ctx context.Context, p *program) error {
+	err := c.run(ctx, p)
+	if status := exitStatus(0); err == nil || errors.As(err, &status) {
+		return err
+	}
+	return p.cannotRun(err, exitOurs)
+}
+
+func (c *runCommand) run(ctx context.Context, p *program) (err error) {
 	log, err := p.logger(c.LogLevel)
 	if err != nil {
 		return err

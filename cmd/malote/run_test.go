@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -54,5 +56,21 @@ func TestStatusOfRun(t *testing.T) {
 				t.Errorf("stderr: %q", stderr.String())
 			}
 		})
+	}
+}
+
+// A script can tell the fault of malote run from that of what it runs.
+func TestRunThatCannotStart(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "task.json")
+	if err := os.WriteFile(file, []byte(`{"family": "x", "containerDefinitions": [{"name": "app", "image": "x", "memory": 64}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	if status := run(t.Context(), []string{"run", "--image", "web=x", file}, nil, io.Discard, &stderr); status != exitOurs {
+		t.Errorf("status = %d, want %d", status, exitOurs)
+	}
+	if want := "malote: --image web=x: the task definition has no container \"web\"\n"; stderr.String() != want {
+		t.Errorf("stderr = %q, want %q", stderr.String(), want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/aws/smithy-go"
+	"golang.org/x/term"
 )
 
 // maxValue is more than either service keeps: they say their own limits.
@@ -83,11 +84,7 @@ func (p *program) write(value []byte) error {
 
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // table prints aligned columns; a row is its cells with tabs between.
