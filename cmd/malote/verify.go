@@ -37,7 +37,7 @@ func (verifyCommand) Help() string {
 	return `For each value that the file asks for: is it there, in that version, with that JSON
 key; may its role read it; and if not, which statement says so. Exits with 1 when any
 value cannot be resolved. You need to be allowed iam:SimulatePrincipalPolicy; what you
-may not read yourself is said not to be checked.
+may not read yourself is said not to be checked, behind ok? in place of ok.
 
     malote verify task.json`
 }
@@ -68,15 +68,21 @@ func (c *verifyCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	v := &verifier{cfg: cfg, account: accountOf(definition), trusts: map[string]error{}}
-	failed := 0
+	failed, unsure := 0, 0
 	for _, n := range needs {
 		f := v.check(ctx, n)
-		if len(f.Problems) > 0 {
+		switch {
+		case len(f.Problems) > 0:
 			failed++
+		case len(f.Unchecked) > 0:
+			unsure++
 		}
 		if err := c.print(p, f); err != nil {
 			return err
 		}
+	}
+	if unsure > 0 {
+		fmt.Fprintf(p.stderr, "malote: %d of %d values were not checked in every respect: you may not see what that takes\n", unsure, len(needs))
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d values cannot be resolved", failed, len(needs))
@@ -89,8 +95,11 @@ func (c *verifyCommand) print(p *program, f finding) error {
 		return json.NewEncoder(p.stdout).Encode(f)
 	}
 	state := "ok  "
-	if len(f.Problems) > 0 {
+	switch {
+	case len(f.Problems) > 0:
 		state = "FAIL"
+	case len(f.Unchecked) > 0:
+		state = "ok? "
 	}
 	_, err := fmt.Fprintf(p.stdout, "%s %s %s ← %s", state, f.Container, f.For, f.ValueFrom)
 	if f.Version != "" {
@@ -141,7 +150,7 @@ func (v *verifier) checkTrust(ctx context.Context, role string, f *finding) {
 		return
 	}
 	if isDenied(err) {
-		f.Unchecked = append(f.Unchecked, "whether ECS may assume the role: "+err.Error())
+		f.Unchecked = append(f.Unchecked, "whether ECS may assume the role: "+said(err, nil).Error())
 		return
 	}
 	f.Problems = append(f.Problems, err.Error())
@@ -226,7 +235,7 @@ func expands(n need, values map[string]inject.Value) error {
 // say tells a problem from what the user may not see.
 func (f *finding) say(err error) {
 	if isDenied(err) {
-		f.Unchecked = append(f.Unchecked, "the value itself: "+err.Error())
+		f.Unchecked = append(f.Unchecked, "the value itself: "+said(err, nil).Error())
 		return
 	}
 	f.Problems = append(f.Problems, err.Error())
@@ -281,7 +290,7 @@ func (v *verifier) fileRights(ctx context.Context, n need, f *finding) {
 	region, key, err := keyOf(ctx, v.cfg, n.object)
 	if err != nil {
 		if isDenied(err) {
-			f.Unchecked = append(f.Unchecked, "the KMS key of the object: "+err.Error())
+			f.Unchecked = append(f.Unchecked, "the KMS key of the object: "+said(err, nil).Error())
 		}
 		region = n.ref.Region
 	}
@@ -304,7 +313,7 @@ func (v *verifier) pathKeyRights(ctx context.Context, n need, path string, f *fi
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			f.Unchecked = append(f.Unchecked, "the KMS keys of "+path+": "+err.Error())
+			f.Unchecked = append(f.Unchecked, "the KMS keys of "+path+": "+said(err, nil).Error())
 			return
 		}
 		for _, p := range page.Parameters {
@@ -322,7 +331,7 @@ func (v *verifier) secretRights(ctx context.Context, n need, id string, f *findi
 	secret, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
 		if isDenied(err) {
-			f.Unchecked = append(f.Unchecked, "the role's rights: "+err.Error())
+			f.Unchecked = append(f.Unchecked, "the role's rights: "+said(err, nil).Error())
 		}
 		return // that it does not exist has been said
 	}
@@ -354,7 +363,7 @@ func (v *verifier) keyRights(ctx context.Context, n need, id, service string, ke
 	client := kms.NewFromConfig(v.cfg, func(o *kms.Options) { o.Region = n.ref.Region })
 	key, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
 	if err != nil {
-		f.Unchecked = append(f.Unchecked, "the KMS key "+id+": "+err.Error())
+		f.Unchecked = append(f.Unchecked, "the KMS key "+id+": "+said(err, nil).Error())
 		return
 	}
 	if key.KeyMetadata.KeyManager != kmstypes.KeyManagerTypeCustomer {
@@ -409,7 +418,7 @@ func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resou
 		return // said already
 	}
 	if err != nil {
-		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+err.Error())
+		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+said(err, nil).Error())
 		return
 	}
 	if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {

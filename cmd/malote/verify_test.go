@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -122,5 +124,45 @@ func TestVerifySaysWhatTasksAreTold(t *testing.T) {
 			got, _ := json.Marshal(f)
 			t.Errorf("%s: verify says %s, want %s", tt.name, got, want)
 		}
+	}
+}
+
+// Who may see nothing is not told that all is well.
+func TestVerifyByWhoMayNotSee(t *testing.T) {
+	sys := malotetest.New(t)
+	_, err := secretsmanager.NewFromConfig(sys.Config()).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String(sys.Canary())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys.Role(t, "shop", "")
+	keys, err := sys.User(t, "stranger", malotetest.Allow("*", "s3:*")).Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": sys.Endpoint(), "AWS_REGION": malotetest.Region, "AWS_ACCESS_KEY_ID": keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY": keys.SecretAccessKey,
+		"AWS_SESSION_TOKEN": keys.SessionToken,
+	} {
+		t.Setenv(name, value)
+	}
+	file := filepath.Join(t.TempDir(), "task.json")
+	if err := os.WriteFile(file, []byte(`{"family": "x", "executionRoleArn": "arn:aws:iam::123456789012:role/shop", "containerDefinitions": [
+		{"name": "app", "image": "x", "memory": 64, "secrets": [{"name": "DB", "valueFrom": "arn:aws:secretsmanager:us-east-1:123456789012:secret:db"}]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	if status := run(t.Context(), []string{"verify", file}, nil, &stdout, &stderr); status != 0 {
+		t.Errorf("status = %d", status)
+	}
+	for _, want := range []string{
+		"ok?  app DB ←", "not checked: whether ECS may assume the role: AccessDenied: User: arn:aws:iam::123456789012:user/stranger is not authorized to perform: iam:GetRole",
+		"not checked: the value itself: ", "not checked: the role's rights: AccessDeniedException: ",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("verify does not say %q:\n%s", want, &stdout)
+		}
+	}
+	if want := "malote: 1 of 1 values were not checked in every respect: you may not see what that takes\n"; stderr.String() != want {
+		t.Errorf("stderr = %q, want %q", stderr.String(), want)
 	}
 }
