@@ -31,4 +31,16 @@ func TestAnonymous(t *testing.T) {
 	if want := `"userIdentity":{"type":"AWSAccount","principalId":"","accountId":"ANONYMOUS_PRINCIPAL"},`; err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("%s, %v; want %s", text, err, want)
 	}
+	for _, principal := range []string{"ANONYMOUS_PRINCIPAL", "*"} {
+		found := 0
+		for _, err := range audit.Query(path, audit.Filter{Principal: principal}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found++
+		}
+		if found != 1 {
+			t.Errorf("a query for %s finds %d records, want 1", principal, found)
+		}
+	}
 }

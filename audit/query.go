@@ -16,7 +16,7 @@ import (
 // find arn:aws:iam::1:role/app); in one that has them, stars stand for anything.
 type Filter struct {
 	Since, Until time.Time // the first included, the second not
-	Principal    string    // pattern of the caller's ARN, its role's ARN, its access key or its user name
+	Principal    string    // pattern of the caller's ARN, its role's ARN, its access key, its user name or its account, ANONYMOUS_PRINCIPAL of nobody
 	Service      string    // "secretsmanager"
 	Name         string    // of the operation
 	Resource     string    // pattern of an ARN
@@ -109,7 +109,7 @@ func (f *Filter) Match(e *Entry) bool {
 		f.Name != "" && !matches(f.Name, e.Name),
 		f.Error != "" && (e.ErrorCode == "" || !matches(f.Error, e.ErrorCode)),
 		f.RequestID != "" && e.RequestID != f.RequestID,
-		f.Principal != "" && !matches(f.Principal, u.ARN, u.Session.Issuer.ARN, u.AccessKeyID, u.UserName, u.InvokedBy):
+		f.Principal != "" && !matches(f.Principal, u.ARN, u.Session.Issuer.ARN, u.AccessKeyID, u.UserName, u.AccountID, u.InvokedBy):
 		return false
 	}
 	if t := e.Additional.Task; f.Task != "" && (t == nil || !matches(f.Task, t.ARN, t.Service, t.Deployment)) {

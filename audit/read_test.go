@@ -443,6 +443,8 @@ func TestQuery(t *testing.T) {
 		{"role by ARN", audit.Filter{Principal: "arn:aws:iam::111122223333:role/team/app"}, n},
 		{"session", audit.Filter{Principal: "*/app/s1"}, n},
 		{"access key", audit.Filter{Principal: "ASIAEXAMPLE"}, n},
+		{"account", audit.Filter{Principal: "111122223333"}, n},
+		{"another account", audit.Filter{Principal: "111122223334"}, 0},
 		{"part of a name", audit.Filter{Principal: "ap"}, 0},
 		{"secret", audit.Filter{Resource: "secret:db-*"}, 0},
 		{"secret anywhere", audit.Filter{Resource: "*:secret:db-*"}, n},

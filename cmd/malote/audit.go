@@ -97,7 +97,7 @@ func parsed(lines iter.Seq2[[]byte, error]) iter.Seq2[*audit.Entry, error] {
 type auditQueryCommand struct {
 	Since     string `help:"From then on: 2026-01-31, 2026-01-31T12:00:00Z, or as long ago as 90m, 12h, 7d." placeholder:"TIME"`
 	Until     string `help:"Before then." placeholder:"TIME"`
-	Principal string `help:"Who asked: ARN, role, user, access key; the end of an ARN will do, and * stands for anything." placeholder:"NAME"`
+	Principal string `help:"Who asked: ARN, role, user, access key, account; the end of an ARN will do, and * stands for anything." placeholder:"NAME"`
 	Service   string `help:"Of which service: secretsmanager." placeholder:"NAME"`
 	EventName string `help:"The operation: GetSecretValue." placeholder:"NAME"`
 	Resource  string `help:"ARN of what was asked about, or its end; * stands for anything." placeholder:"ARN"`
@@ -210,6 +210,9 @@ func (o auditOutput) print(p *program, entries iter.Seq2[*audit.Entry, error], g
 func who(e *audit.Entry) string {
 	u := &e.UserIdentity
 	name := cmp.Or(u.ARN, u.InvokedBy, u.Type)
+	if u.Type == "AWSAccount" {
+		name = u.AccountID // ANONYMOUS_PRINCIPAL
+	}
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && u.ARN != "" {
 		name = name[i+1:]
 	}

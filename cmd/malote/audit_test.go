@@ -9,6 +9,26 @@ import (
 	"github.com/malote/malote/audit"
 )
 
+// Who has no credentials has a name in the table, too.
+func TestWho(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`{"userIdentity":{"type":"AWSAccount","principalId":"","accountId":"ANONYMOUS_PRINCIPAL"},"resources":[{"accountId":"111122223333"}]}`:                   "ANONYMOUS_PRINCIPAL",
+		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333"},"resources":[{"accountId":"111122223333"}]}`: "user/admin",
+		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333"},"resources":[{"accountId":"444455556666"}]}`: "user/admin of 111122223333",
+		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333","invokedBy":"kms.amazonaws.com"}}`:            "user/admin via kms.amazonaws.com",
+		`{"userIdentity":{"type":"AWSService","invokedBy":"malote"}}`:                                                                                            "malote",
+	} {
+		e, err := audit.Parse([]byte(`{"eventVersion":"1.11","eventID":"1","sequence":1,` + line[1:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := who(e); got != want {
+			t.Errorf("who(%s) = %q, want %q", line, got, want)
+		}
+	}
+}
+
 // A log outlives the store whose key signed it, so the key does as well.
 func TestKeepAuditKey(t *testing.T) {
 	t.Parallel()
