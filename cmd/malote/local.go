@@ -47,6 +47,21 @@ type connection struct {
 // his, with mode 0600, in a directory of mode 0700.
 func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
 
+// maxSocketName is what the kernel takes for the name of a socket (sun_path, less its end).
+const maxSocketName = 107
+
+// checkDataDir refuses one that has no control socket, before anything is made there: an admin
+// whose access key nobody could ask for.
+func checkDataDir(dir string) error {
+	if n := len(controlSocket(dir)); n > maxSocketName {
+		return &hintError{
+			&usageError{fmt.Errorf("--data-dir %s: the name of its control.sock would have %d bytes, and a socket's has %d at most", dir, n, maxSocketName)},
+			"a symbolic link to it may be shorter",
+		}
+	}
+	return nil
+}
+
 // control is what the control socket asks for: by functions that may be called at any time.
 type control struct {
 	connect       func(ctx context.Context, account string) (*connection, error)

@@ -132,6 +132,9 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		return err
 	}
 	defer flush()
+	if err := checkDataDir(dataDirOr(f.DataDir)); err != nil {
+		return err
+	}
 	server, err := f.listen(ctx, f.Listen, log)
 	if err != nil {
 		return err
