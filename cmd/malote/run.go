@@ -51,7 +51,8 @@ const exitOurs = 125
 
 func (c *runCommand) Run(ctx context.Context, p *program) error {
 	err := c.run(ctx, p)
-	if status := exitStatus(0); err == nil || errors.As(err, &status) {
+	_, ended := errors.AsType[exitStatus](err)
+	if _, usage := errors.AsType[*usageError](err); err == nil || ended || usage {
 		return err
 	}
 	return p.cannotRun(err, exitOurs)

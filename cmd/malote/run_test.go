@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,11 +67,17 @@ func TestRunThatCannotStart(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"family": "x", "containerDefinitions": [{"name": "app", "image": "x", "memory": 64}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var stderr bytes.Buffer
-	if status := run(t.Context(), []string{"run", "--image", "web=x", file}, nil, io.Discard, &stderr); status != exitOurs {
-		t.Errorf("status = %d, want %d", status, exitOurs)
-	}
-	if want := "malote: --image web=x: the task definition has no container \"web\"\n"; stderr.String() != want {
-		t.Errorf("stderr = %q, want %q", stderr.String(), want)
+	for _, tt := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"run", "--image", "web=x", file}, 2, `malote: --image web=x: the task definition has no container "web"`},
+		{[]string{"run", "--docker-host", "nowhere", "--data-dir", t.TempDir(), file}, exitOurs, "malote: making a Docker client: "},
+	} {
+		var stderr bytes.Buffer
+		if status := run(t.Context(), tt.args, nil, io.Discard, &stderr); status != tt.status || !strings.Contains(stderr.String(), tt.says) {
+			t.Errorf("%q ends with %d, %q, want %d, %q", tt.args, status, &stderr, tt.status, tt.says)
+		}
 	}
 }
