@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -686,9 +685,6 @@ func mounts(def types.ContainerDefinition, s surroundings, spec *docker.Spec) er
 func ports(def types.ContainerDefinition, awsvpc bool) ([]docker.Port, error) {
 	var out []docker.Port
 	bind := def.DockerLabels[ourlabels.Bind]
-	if _, err := netip.ParseAddr(bind); bind != "" && err != nil {
-		return nil, fmt.Errorf("container %s: the label %s is %q, want an address of the host such as 127.0.0.1", aws.ToString(def.Name), ourlabels.Bind, bind)
-	}
 	for _, m := range def.PortMappings {
 		protocol := string(m.Protocol)
 		if protocol == "" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +58,15 @@ func Of(def *types.ContainerDefinition) (Wishes, error) {
 		optional, isOptional := strings.CutPrefix(label, Optional)
 		expand, isExpand := strings.CutPrefix(label, Expand)
 		switch {
-		case !strings.HasPrefix(label, prefix), label == Bind, label == Endpoint:
+		case !strings.HasPrefix(label, prefix):
+		case label == Bind:
+			if _, err := netip.ParseAddr(value); err != nil {
+				return w, fmt.Errorf("the label %s is '%s'; it can be an address of the host such as 127.0.0.1", label, value)
+			}
+		case label == Endpoint:
+			if name, err := variable(value); err != nil || name != value {
+				return w, fmt.Errorf("the label %s is '%s'; it can be the name of a variable: letters, digits and _, and no digit in front", label, value)
+			}
 		case label == Secrets:
 			if value != DockerEnv {
 				return w, fmt.Errorf("the label %s is '%s'; it can be %s", label, value, DockerEnv)
