@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/malote/malote/gateway"
 )
@@ -91,9 +93,22 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	return &link{cfg, opened}, nil
 }
 
-// loadConfig is AWS's configuration chain.
+// loadConfig is AWS's configuration chain. The SDK finds the endpoint after the credentials, so
+// by itself it would take tokens and roles to Amazon's STS: that is why it is asked twice.
 func loadConfig(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
+	if err == nil && cfg.BaseEndpoint != nil {
+		here := cfg.Copy()
+		here.Credentials = aws.AnonymousCredentials{}
+		tokens := sts.NewFromConfig(here)
+		cfg, err = config.LoadDefaultConfig(ctx,
+			config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) { o.Client = tokens }),
+			config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+				if client, ok := o.Client.(*sts.Client); ok { // with the credentials that assume the role
+					o.Client = sts.New(client.Options(), func(s *sts.Options) { s.BaseEndpoint = tokens.Options().BaseEndpoint })
+				}
+			}))
+	}
 	if bundle := os.Getenv(caBundle); err != nil && bundle != "" {
 		if _, unread := trusting(bundle); unread != nil {
 			err = fmt.Errorf("%s: %w", caBundle, unread) // which the SDK does not say
