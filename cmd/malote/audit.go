@@ -209,7 +209,7 @@ func (o auditOutput) print(p *program, entries iter.Seq2[*audit.Entry, error], g
 // who asked, with its account where that is not whose thing it asked for.
 func who(e *audit.Entry) string {
 	u := &e.UserIdentity
-	name := cmp.Or(u.ARN, u.InvokedBy, u.Type)
+	name := cmp.Or(u.ARN, u.InvokedBy, printable(u.UserName), u.Type) // a user name without an ARN is the subject of a token
 	if u.Type == "AWSAccount" {
 		name = u.AccountID // ANONYMOUS_PRINCIPAL
 	}

@@ -17,6 +17,7 @@ func TestWho(t *testing.T) {
 		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333"},"resources":[{"accountId":"111122223333"}]}`: "user/admin",
 		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333"},"resources":[{"accountId":"444455556666"}]}`: "user/admin of 111122223333",
 		`{"userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/admin","accountId":"111122223333","invokedBy":"kms.amazonaws.com"}}`:            "user/admin via kms.amazonaws.com",
+		`{"userIdentity":{"type":"WebIdentityUser","principalId":"p","userName":"project_path:shop/web"}}`:                                                       "project_path:shop/web",
 		`{"userIdentity":{"type":"AWSService","invokedBy":"malote"}}`:                                                                                            "malote",
 	} {
 		e, err := audit.Parse([]byte(`{"eventVersion":"1.11","eventID":"1","sequence":1,` + line[1:]))
