@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -38,6 +41,9 @@ func (c *agentCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if err := checkAttributes(c.Attribute); err != nil {
+		return err
+	}
 	cfg, err := loadConfig(ctx)
 	if err != nil {
 		return err
@@ -60,6 +66,23 @@ func (c *agentCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	return e.Run(ctx)
+}
+
+// checkAttributes refuses what no placement constraint could name, and what the engine says of
+// the host itself.
+func checkAttributes(attributes map[string]string) error {
+	strange := func(r rune) bool {
+		return !strings.ContainsRune(`-_./\`, r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		switch {
+		case name == "" || len(name) > 128 || strings.ContainsFunc(name, strange):
+			return &usageError{fmt.Errorf(`--attribute %q: want a name of up to 128 letters, digits, and - _ . / \`, name)}
+		case strings.HasPrefix(name, "ecs."), strings.HasPrefix(name, "com.amazonaws.ecs."), strings.HasPrefix(name, "malote."):
+			return &usageError{fmt.Errorf("--attribute %s: names that begin with ecs., com.amazonaws.ecs. or malote. are the engine's own", name)}
+		}
+	}
+	return nil
 }
 
 // server is where the control plane is.
