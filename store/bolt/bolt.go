@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -68,11 +69,7 @@ type writer struct {
 // Open opens the store in the file at path, which it makes if there is none. One
 // process at a time can have it open.
 func Open(path string) (*Store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:         lockTimeout,
-		FreelistType:    bbolt.FreelistMapType,
-		InitialMmapSize: initialMap,
-	})
+	db, err := openFile(path)
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("store: %s is in use by another process", path)
 	}
@@ -117,6 +114,22 @@ func Open(path string) (*Store, error) {
 	})
 	go s.commit()
 	return s, nil
+}
+
+// openFile turns into an error what bbolt makes of a file that was cut off, or copied while
+// it was written to: a panic, or a fault beyond the file's end.
+func openFile(path string) (db *bbolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if damage := recover(); damage != nil {
+			err = fmt.Errorf("the file is damaged: %v", damage)
+		}
+	}()
+	return bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:         lockTimeout,
+		FreelistType:    bbolt.FreelistMapType,
+		InitialMmapSize: initialMap,
+	})
 }
 
 func syncDir(path string) error {

@@ -1,12 +1,14 @@
 package bolt_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -136,6 +138,41 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("Open: %v", err)
 		}
 	})
+	for name, damage := range map[string]func(file *os.File, from, to int64) error{
+		"a file that was cut off": func(file *os.File, from, _ int64) error { return file.Truncate(from) },
+		"a file whose later pages are not its own": func(file *os.File, from, to int64) error {
+			_, err := file.WriteAt(bytes.Repeat([]byte{0xa5}, int(to-from)), from)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "store.db")
+			s := open(t, dir)
+			for i := range 50 { // the pages in use are none of the first then
+				put(t, s, "key"+strconv.Itoa(i), strings.Repeat("v", 1000))
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			info, err := file.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(file, int64(3*os.Getpagesize()), info.Size()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bolt.Open(path); err == nil || !strings.Contains(err.Error(), path+": the file is damaged") {
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
 	t.Run("something else", func(t *testing.T) {
 		t.Parallel()
 		path := filepath.Join(t.TempDir(), "store.db")
