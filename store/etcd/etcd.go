@@ -25,6 +25,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/internal/tx"
@@ -36,6 +38,9 @@ const (
 	maxOps = 128
 	// Entries fetched at a time by a scan.
 	page = 256
+	// How long a connection that is gone is not tried again, at most. gRPC's own two minutes
+	// would keep a control plane away from a cluster that is long back.
+	maxRedial = time.Second
 	// After so many conflicts the writers of this process try one at a time.
 	patience = 3
 )
@@ -72,6 +77,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
+	redial := backoff.DefaultConfig
+	redial.BaseDelay, redial.MaxDelay = maxRedial/10, maxRedial
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            config.Endpoints,
 		TLS:                  config.TLS,
@@ -80,6 +87,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		DialTimeout:          config.Timeout,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: config.Timeout,
+		DialOptions:          []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: config.Timeout})},
 		Logger:               zap.NewNop(), // every failure is an error that we return
 	})
 	if err != nil {

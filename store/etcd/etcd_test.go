@@ -3,8 +3,11 @@ package etcd_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,5 +128,79 @@ func TestNoServer(t *testing.T) {
 	_, err := etcd.Open(t.Context(), etcd.Config{Endpoints: []string{"http://127.0.0.1:1"}, Timeout: 200 * time.Millisecond})
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("Open = %v, want an error that names the endpoint", err)
+	}
+}
+
+// A cluster that was away for long is asked again soon, however often it did not answer.
+func TestAwayForLong(t *testing.T) {
+	t.Parallel()
+	server := shared.Server(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var mu sync.Mutex
+	var through []net.Conn
+	var asked []time.Time // while away
+	away := false
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			if away {
+				asked = append(asked, time.Now())
+				conn.Close()
+			} else if up, err := net.Dial("tcp", strings.TrimPrefix(server.Endpoint, "http://")); err != nil {
+				t.Error(err)
+				conn.Close()
+			} else {
+				through = append(through, conn, up)
+				go io.Copy(up, conn)
+				go io.Copy(conn, up)
+			}
+			mu.Unlock()
+		}
+	}()
+	s, err := etcd.Open(t.Context(), etcd.Config{Endpoints: []string{"http://" + listener.Addr().String()}, Prefix: "away/", Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	read := func() error {
+		return s.View(t.Context(), func(tx store.Tx) error {
+			if _, err := tx.Get("k"); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			return nil
+		})
+	}
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	away = true
+	for _, conn := range through {
+		conn.Close()
+	}
+	mu.Unlock()
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); {
+		if err := read(); err == nil {
+			t.Fatal("read while the cluster was away")
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) < 4 {
+		t.Fatalf("asked %d times in six seconds", len(asked))
+	}
+	for i := 1; i < len(asked); i++ {
+		// A second, gRPC's fifth more, and what a busy machine adds.
+		if gap := asked[i].Sub(asked[i-1]); gap > 1800*time.Millisecond {
+			t.Errorf("not asked for %v", gap)
+		}
 	}
 }
