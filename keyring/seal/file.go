@@ -142,8 +142,7 @@ func (f *File) Stage() (*File, error) {
 		// A key in path.next might be the one in use: only Unwrap can tell.
 		return nil, fmt.Errorf("seal: %s has not opened anything yet", f.path)
 	}
-	// Left by a rotation that ended before anything was wrapped under it.
-	if err := os.Remove(f.path + nextSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := f.sweep(); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	if _, err := makeKey(f.path + nextSuffix); err != nil {
@@ -151,6 +150,34 @@ func (f *File) Stage() (*File, error) {
 	}
 	return &File{path: f.path, staged: true}, nil
 }
+
+// sweep removes what rotations left that were killed: a key under which nothing was
+// wrapped, and files that makeKey was about to link, or had linked already. Such a one is
+// a second name of a key that later rotations would not take away.
+func (f *File) sweep() error {
+	if err := os.Remove(f.path + nextSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir := filepath.Dir(f.path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		for _, made := range []string{f.path, f.path + nextSuffix} {
+			if !strings.HasPrefix(entry.Name(), tempPrefix(made)) {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tempPrefix begins the names under which makeKey writes a key for path.
+func tempPrefix(path string) string { return "." + filepath.Base(path) + "-" }
 
 // Promote puts a staged key in the place of the old one, which is gone then.
 func (f *File) Promote() error {
@@ -194,8 +221,8 @@ func readKey(path string) (*rootKey, error) {
 // at the same time, one of the two keys is it, for both.
 func makeKey(path string) (*rootKey, error) {
 	secret := make([]byte, xaes.KeySize)
-	rand.Read(secret)                                                            // never fails
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	rand.Read(secret)                                                    // never fails
+	file, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*") // mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("seal: making root key file %s: %w", path, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,44 @@ func TestFile(t *testing.T) {
 		} else if !strings.Contains(err.Error(), path) {
 			t.Errorf("byte %d changed: %v does not name the file", i, err)
 		}
+	}
+}
+
+// A rotation that was killed leaves no name of a key that outlives the next one.
+func TestStageSweeps(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "root.key")
+	file := seal.NewFile(path)
+	if _, err := file.Wrap(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []string{".root.key-1234", ".root.key.next-5678"} { // as makeKey names them
+		if err := os.Link(path, filepath.Join(dir, left)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := filepath.Join(dir, ".root.keys-of-mine")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next, err := file.Stage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if want := []string{".root.keys-of-mine", "root.key"}; !slices.Equal(names, want) {
+		t.Errorf("after a rotation: %q, want %q", names, want)
 	}
 }
 
