@@ -33,7 +33,10 @@ func auditKey(ctx context.Context, ring store.Store) (ed25519.PrivateKey, error)
 		if errors.Is(err, store.ErrNotFound) {
 			seed = make([]byte, ed25519.SeedSize)
 			_, _ = rand.Read(seed) // never fails: it ends the program instead
-			err = tx.Put(auditSeedKey, seed)
+			if err := tx.Put(auditSeedKey, seed); err != nil {
+				return err
+			}
+			err = tx.Delete(auditPublicKey) // one that is there is another seed's
 		}
 		if err != nil {
 			return err
@@ -46,11 +49,14 @@ func auditKey(ctx context.Context, ring store.Store) (ed25519.PrivateKey, error)
 			key = ed25519.NewKeyFromSeed(seed)
 			return tx.Put(auditPublicKey, key[ed25519.SeedSize:])
 		}
-		if err == nil && len(public) != ed25519.PublicKeySize {
-			err = fmt.Errorf("its public key has %d bytes", len(public))
+		if err != nil {
+			return err
+		}
+		if len(public) != ed25519.PublicKeySize {
+			return fmt.Errorf("its public key has %d bytes", len(public))
 		}
 		key = slices.Concat(seed, public) // the form of a private key
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the audit's key: %w", err)

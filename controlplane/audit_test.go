@@ -41,6 +41,11 @@ func TestAuditKey(t *testing.T) {
 	same("a store of before there was the public key")
 	same("the public key kept anew")
 
+	change(auditSeedKey, nil) // and not the public key
+	if key, err := auditKey(t.Context(), s); err != nil || key.Equal(first) || !key.Equal(ed25519.NewKeyFromSeed(key.Seed())) {
+		t.Errorf("without its seed: %d bytes that are not a new seed's, %v", len(key), err)
+	}
+
 	for _, key := range []string{auditPublicKey, auditSeedKey} {
 		change(key, make([]byte, 31))
 		if _, err := auditKey(t.Context(), s); err == nil {
