@@ -29,7 +29,12 @@ func serving(t *testing.T, cfg gateway.ListenConfig) *gateway.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := gateway.New(gateway.Config{Services: services(), Credentials: directory{}, Handlers: map[string]http.Handler{
+	var handler http.Handler
+	handler, err = gateway.New(gateway.Config{Services: services(), Credentials: directory{}, Handlers: map[string]http.Handler{
+		"/within": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, answer := ask(t, &http.Client{Transport: gateway.Transport(handler)}, signedRequest(t, r.Context(), http.MethodGet, "http://malote/who", "ecs", ""))
+			fmt.Fprint(w, answer)
+		}),
 		"/who": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			request := caller.From(r.Context())
 			fmt.Fprintf(w, "%s secure=%v", request.SourceIP, request.Secure)
@@ -64,6 +69,11 @@ func who(t *testing.T, client *http.Client, server *gateway.Server, forwarded ..
 		name, value, _ := strings.Cut(h, "=")
 		r.Header.Add(name, value)
 	}
+	return ask(t, client, r)
+}
+
+func ask(t *testing.T, client *http.Client, r *http.Request) (int, string) {
+	t.Helper()
 	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -224,4 +234,16 @@ func FuzzForwarded(f *testing.F) {
 			t.Errorf("client = %v", client)
 		}
 	})
+}
+
+// What is asked in memory within a request has no part in whom that came from.
+func TestTransportWithinRequest(t *testing.T) {
+	t.Parallel()
+	server := serving(t, gateway.ListenConfig{TrustedProxies: prefixes("127.0.0.1/32")})
+	r := signedRequest(t, t.Context(), http.MethodGet, server.URL()+"/within", "ecs", "")
+	r.Header.Set("X-Forwarded-For", "10.1.1.1")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	if status, answer := ask(t, new(http.Client), r); status != 200 || answer != "127.0.0.1 secure=false" {
+		t.Errorf("%d %s", status, answer)
+	}
 }

@@ -238,7 +238,7 @@ func (e *exchange) request(p *caller.Principal) *caller.Request {
 		request.Service = e.service.name
 	}
 	from, ok := e.r.Context().Value(clientKey{}).(*client)
-	if !ok { // not over a network
+	if !ok { // by another server than this package's
 		from = &client{address: peer(e.r.RemoteAddr)}
 	}
 	request.SourceIP, request.Secure, request.TLS = from.address, from.secure(e.r), from.tlsVersion(e.r)

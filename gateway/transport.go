@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"sync"
 )
 
@@ -63,7 +64,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // serverRequest is r as a server sees it.
 func serverRequest(ctx context.Context, r *http.Request, body io.ReadCloser) *http.Request {
-	in := r.WithContext(ctx)
+	// Whoever asks within a request of somebody's asks for itself.
+	in := r.WithContext(context.WithValue(ctx, clientKey{}, &client{address: netip.AddrFrom4([4]byte{127, 0, 0, 1})}))
 	in.Header = r.Header.Clone()
 	if in.Header == nil {
 		in.Header = http.Header{}
