@@ -3,6 +3,7 @@ package secretsmanager
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -99,22 +100,25 @@ type made struct {
 	conditions map[string][]string // not to be changed
 }
 
+var errUnready = errors.New("secretsmanager: the policy of the secret could not be read")
+
 // ready completes m.
 func (m *made) ready() error {
 	m.once.Do(func() {
+		m.err = errUnready // stays if what follows panics: without its policy, a secret would have no Deny
 		m.conditions = map[string][]string{"secretsmanager:SecretId": {m.arn}, "secretsmanager:SecretPrimaryRegion": {m.primary}}
 		if m.function != "" {
 			m.conditions["secretsmanager:resource/AllowRotationLambdaArn"] = []string{m.function}
 		}
-		if m.attached.Text == "" {
-			return
+		if m.attached.Text != "" {
+			document, err := m.attached.Compile(policy.Resource)
+			if err != nil {
+				m.err = fmt.Errorf("policy of %s: %w", m.arn, err)
+				return
+			}
+			m.policy = &policy.Source{Document: document, Name: "the resource policy of " + m.arn}
 		}
-		document, err := m.attached.Compile(policy.Resource)
-		if err != nil {
-			m.err = fmt.Errorf("policy of %s: %w", m.arn, err)
-			return
-		}
-		m.policy = &policy.Source{Document: document, Name: "the resource policy of " + m.arn}
+		m.err = nil
 	})
 	return m.err
 }
