@@ -55,6 +55,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b 
 // maxPooled is the length of the longest buffer that is kept.
 const maxPooled = 256 << 10
 
+// release gives a buffer back once what was written is in it. One in which somebody panicked
+// while writing is not given back: how much is in it, nobody knows.
 func release(b *[]byte) {
 	if cap(*b) > maxPooled {
 		return
@@ -68,13 +70,13 @@ func release(b *[]byte) {
 func (e *exchange) serve() {
 	defer e.finish()
 	buffer := buffers.Get().(*[]byte)
-	defer release(buffer)
 	target := first(e.r.Header, "X-Amz-Target")
 	if target != "" {
 		prefix, name := cutTarget(target)
 		e.service, e.operation = e.g.byTarget[prefix], name
 	}
 	unread := e.readBody(buffer)
+	defer release(buffer)
 	body := *buffer
 	a, authErr := sigv4.Parse(e.r)
 	unroutable := e.route(target, body)
@@ -398,7 +400,6 @@ func (op *operation) call(ctx context.Context, in reflect.Value) (any, error) {
 // answer writes the output of an operation.
 func (e *exchange) answer(op *operation, out any) error {
 	buffer := buffers.Get().(*[]byte)
-	defer release(buffer)
 	var err error
 	contentType := awsjson.ContentType
 	switch {
@@ -411,6 +412,7 @@ func (e *exchange) answer(op *operation, out any) error {
 	case op.hasOutput:
 		*buffer, err = e.service.codec.Append(*buffer, out)
 	}
+	defer release(buffer)
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
@@ -476,13 +478,13 @@ func (e *exchange) refuse(f *failure) {
 		return
 	}
 	buffer := buffers.Get().(*[]byte)
-	defer release(buffer)
 	if e.service != nil && e.service.query {
 		fault := "Sender"
 		if f.server {
 			fault = "Receiver"
 		}
 		*buffer = awsquery.AppendError(*buffer, e.service.namespace, fault, f.code, f.text, e.id)
+		defer release(buffer)
 		e.write(f.status, awsquery.ContentType, *buffer)
 		return
 	}
@@ -492,6 +494,7 @@ func (e *exchange) refuse(f *failure) {
 	}
 	var err error
 	*buffer, err = codec.AppendError(*buffer, f.code, e.service.messageMember(f.code), f.text, f.details)
+	defer release(buffer)
 	if err != nil {
 		e.g.cfg.Log.LogAttrs(e.r.Context(), slog.LevelError, "error without its details", slog.String("request_id", e.id), slog.Any("err", err))
 	}

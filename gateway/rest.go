@@ -196,7 +196,6 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return 
 // answerREST writes an output.
 func (e *exchange) answerREST(op *operation, out any) error {
 	buffer := buffers.Get().(*[]byte)
-	defer release(buffer)
 	recorded := e.recordDone(op, out) // before there is a header of the answer
 	h := e.w.Header()
 	if recorded != nil {
@@ -204,6 +203,7 @@ func (e *exchange) answerREST(op *operation, out any) error {
 	}
 	answer, err := op.rest.Encode(*buffer, out, h)
 	*buffer = answer.Body
+	defer release(buffer)
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 	}
