@@ -127,6 +127,12 @@ func isOperation(name string, t reflect.Type) bool {
 // prepare reads what the API description says about op, once.
 func (s *service) prepare(op *operation) error {
 	op.once.Do(func() {
+		failed := true
+		defer func() {
+			if failed { // by a panic: it must not be taken for an operation without rules
+				op.err = fmt.Errorf("%s: its description could not be read", op.logged)
+			}
+		}()
 		described, _ := s.model.Operation(op.name)
 		op.hasOutput = described.Output != nil
 		if described.Input != nil {
@@ -136,6 +142,7 @@ func (s *service) prepare(op *operation) error {
 		if op.err == nil && s.router != nil {
 			op.rest, op.err = restxml.NewCodec(s.model, op.name, op.in, op.out)
 		}
+		failed = false
 	})
 	return op.err
 }
