@@ -121,7 +121,7 @@ func engineName(dir string) (string, error) {
 	return string(name), nil
 }
 
-// gcPercent is high, since what lives is little (caches of some ten MiB) and what requests
+// gcPercent is high, since what lives is little (some twenty MiB, with caches) and what requests
 // throw away is much: collecting a quarter as often spares a tenth of the processor.
 func (f *serveFlags) gcPercent() int { return 400 }
 
