@@ -21,6 +21,9 @@ import (
 // hangUp is how long a command has to end after its client has gone, before it is killed.
 const hangUp = 5 * time.Second
 
+// knownWithin is how long a session waits for the secrets of a task that was found running.
+const knownWithin = 20 * time.Second
+
 // execute runs a command in a container for a client of the control plane. It begins with the
 // container's environment, as a health check does.
 func (e *Engine) execute(ctx context.Context, x *acs.Execute) {
@@ -66,6 +69,15 @@ func (e *Engine) runSession(ctx context.Context, x *acs.Execute, inputs *json.De
 	container := t.id(x.Container)
 	if container == "" {
 		return 0, fmt.Errorf("container %s does not run", x.Container)
+	}
+	select { // else a command in a container that was found a moment ago would have no secrets
+	case <-t.known:
+	case <-t.ended:
+		return 0, fmt.Errorf("container %s does not run", x.Container)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(knownWithin):
+		return 0, fmt.Errorf("what container %s was given as secrets cannot be had again yet: it was found running", x.Container)
 	}
 	command := x.Command
 	if t.hasEndpoint(x.Container) {

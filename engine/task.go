@@ -32,6 +32,7 @@ type task struct {
 	ended  chan struct{} // closed when it takes no more events
 	over   chan struct{} // closed when nothing is left of it and that was reported
 	looks  chan int      // containers to inspect; -1: all
+	known  chan struct{} // closed when what its containers have is known, also of ones that were found running
 
 	ctx       context.Context // ends with the engine
 	effort    context.Context // ends when the task is to stop as well
@@ -104,7 +105,7 @@ func newTask(e *Engine, work *acs.Task, rec *record) *task {
 	copied := *work
 	t := &task{
 		engine: e, log: e.log.With("task", taskID(work.ARN)), work: &copied,
-		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64),
+		events: make(chan event, 16), ended: make(chan struct{}), over: make(chan struct{}), looks: make(chan int, 64), known: make(chan struct{}),
 		credentials: make(chan struct{}), endpoints: map[string]*shim.Endpoint{}, ids: map[string]string{},
 		images: map[string]*docker.Image{}, binds: map[string]string{}, owned: map[string]bool{}, routed: map[string]*logs.Stream{}, record: rec,
 	}
@@ -385,7 +386,11 @@ func (t *task) act(a action) {
 	case doPrepare:
 		t.send(outcome(evPrepared, t.prepare()))
 	case doResolve:
-		t.send(outcome(evResolved, t.resolve()))
+		err := t.resolve()
+		if err == nil {
+			close(t.known)
+		}
+		t.send(outcome(evResolved, err))
 	case doPull:
 		digest, err := t.pull(a.i)
 		ev := outcome(evPulled, err)
