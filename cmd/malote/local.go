@@ -69,6 +69,7 @@ type control struct {
 	replaceCA     func(context.Context) error
 	createAccount func(context.Context, directory.NewAccount) (*createdAccount, error)
 	accounts      func(context.Context) ([]listedAccount, error)
+	copyStore     func(io.Writer) error
 }
 
 // serveControl answers on the control socket until ctx ends.
@@ -109,6 +110,17 @@ func serveControl(ctx context.Context, dataDir string, log *slog.Logger, c contr
 		})
 		answer(w, made, err)
 	})
+	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
+		copied := &begun{Writer: w}
+		switch err := c.copyStore(copied); {
+		case err == nil:
+		case !copied.yes:
+			http.Error(w, err.Error(), http.StatusConflict)
+		default:
+			log.Error("copying the store", "err", err)
+			panic(http.ErrAbortHandler) // so that what was sent is not taken for all
+		}
+	})
 	for path, do := range map[string]func(context.Context) error{"/seal/rotate": c.rotateSeal, "/ca/replace": c.replaceCA} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			if err := do(r.Context()); err != nil {
@@ -133,17 +145,29 @@ func serveControl(ctx context.Context, dataDir string, log *slog.Logger, c contr
 	return func() { <-stopped; <-done }, nil
 }
 
+// begun is a writer that knows whether anything was written.
+type begun struct {
+	io.Writer
+	yes bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.yes = true
+	return b.Writer.Write(p)
+}
+
 // errNotRunning says that no malote answers for a data directory.
 var errNotRunning = errors.New("no malote runs on this data directory")
 
-// callControl asks the malote that runs on dataDir, or returns errNotRunning.
-func callControl(ctx context.Context, dataDir, method, path string) ([]byte, error) {
+// askControl asks the malote that runs on dataDir, or returns errNotRunning. The answer is
+// one of success, whose body the caller closes.
+func askControl(ctx context.Context, dataDir, method, path string) (*http.Response, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", controlSocket(dataDir))
 		},
+		DisableKeepAlives: true,
 	}}
-	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, method, "http://malote"+path, nil)
 	if err != nil {
 		return nil, err
@@ -155,15 +179,25 @@ func callControl(ctx context.Context, dataDir, method, path string) ([]byte, err
 		}
 		return nil, errNotRunning
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+		if err != nil {
+			return nil, err
+		}
+		return nil, errors.New(string(bytes.TrimSpace(body)))
+	}
+	return response, nil
+}
+
+// callControl is askControl for short answers.
+func callControl(ctx context.Context, dataDir, method, path string) ([]byte, error) {
+	response, err := askControl(ctx, dataDir, method, path)
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, errors.New(string(bytes.TrimSpace(body)))
-	}
-	return body, nil
+	defer response.Body.Close()
+	return io.ReadAll(io.LimitReader(response.Body, 1<<20))
 }
 
 // localConnection asks the malote that runs on dataDir how to reach it, as the admin of an

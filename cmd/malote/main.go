@@ -50,6 +50,7 @@ func commands() []command {
 		{"exec-task", "Run a command in a container of a running task.", &execTaskCommand{}},
 		{"audit", "Who asked for what: tail, query, verify.", &auditCommands{}},
 		{"account", "Accounts: create, list.", &accountCommands{}},
+		{"backup", "Copy the store to a file, while malote runs.", &backupCommand{}},
 		{"seal", "The key that wraps the keyring.", &sealCommands{}},
 		{"ca", "Print the certificate by which clients trust malote up --tls.", &caCommand{}},
 		{"version", "Print the version.", &versionCommand{}},

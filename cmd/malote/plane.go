@@ -58,6 +58,7 @@ type plane struct {
 	dir    string
 	engine string // the name of this process's engine, if it has one
 	flags  planeFlags
+	store  store.Store // beneath the keyring
 	close  []func() error
 
 	sealing sync.Mutex // one rotation at a time
@@ -82,6 +83,7 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 	if err != nil {
 		return nil, err
 	}
+	p.store = backing
 	// Closing the keyring closes the store, but the control plane may not open.
 	p.close = append(p.close, backing.Close)
 	p.key = seal.NewFile(filepath.Join(p.dir, rootKeyFile))
@@ -139,6 +141,7 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 
 const (
 	rootKeyFile = "root.key"
+	storeFile   = "malote.db"
 
 	defaultAccount = "123456789012"
 )
@@ -146,7 +149,7 @@ const (
 // openStore opens the file in dir, or the cluster.
 func (f planeFlags) openStore(ctx context.Context, dir string) (store.Store, error) {
 	if f.Store == "" {
-		return bolt.Open(filepath.Join(dir, "malote.db"))
+		return bolt.Open(filepath.Join(dir, storeFile))
 	}
 	u, err := url.Parse(f.Store)
 	if err != nil || u.Scheme != "etcd" || u.Host == "" {

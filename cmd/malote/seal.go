@@ -19,8 +19,9 @@ type sealRotateCommand struct {
 
 func (sealRotateCommand) Help() string {
 	return `No record is written again: the keyring's keys are wrapped by the new root key, and
-the old one opens nothing any more. Works whether malote runs or not, and may be
-interrupted at any moment. Back the new file up.
+the old one opens this store no more. Works whether malote runs or not, and may be
+interrupted at any moment. Back the new file up, and keep the old one as long as there
+are backups of the store from before: those open with it alone.
 
     malote seal rotate --data-dir /var/lib/malote`
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -181,6 +182,7 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 		replaceCA:     replaceAuthority,
 		createAccount: plane.createAccount,
 		accounts:      plane.accounts,
+		copyStore:     func(w io.Writer) error { return copyStore(plane.store, w) },
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -201,6 +202,23 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 
 func (s *Store) Watch(ctx context.Context, prefix string) <-chan struct{} {
 	return s.nudges.Watch(ctx, prefix)
+}
+
+// WriteTo copies the store, as it is at one moment, in the form of its file. Writers go on
+// meanwhile, but for one that needs more room than is mapped: it waits for the copy.
+func (s *Store) WriteTo(w io.Writer) (n int64, err error) {
+	t, err := s.db.Begin(false)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return 0, store.ErrClosed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("store: beginning a transaction: %w", err)
+	}
+	defer t.Rollback() // of a read-only transaction: ends it
+	if n, err = t.WriteTo(w); err != nil {
+		err = fmt.Errorf("store: copying: %w", err)
+	}
+	return n, err
 }
 
 func (s *Store) Close() error { return s.close() }

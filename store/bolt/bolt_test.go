@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -75,6 +76,59 @@ func TestReopen(t *testing.T) {
 		t.Errorf("mode %v, want 0600", info.Mode())
 	}
 }
+
+func TestWriteTo(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, "a", "before")
+	file, err := os.OpenFile(filepath.Join(dir, "copy.db"), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// The first bytes are out when the store changes: the copy is of before all the same.
+	changed := false
+	n, err := s.(io.WriterTo).WriteTo(writer(func(p []byte) (int, error) {
+		if !changed {
+			changed = true
+			put(t, s, "a", "after")
+		}
+		return file.Write(p)
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := file.Stat(); err != nil || info.Size() != n || n == 0 {
+		t.Errorf("%d bytes were told, of a file of %v, %v", n, info.Size(), err)
+	}
+	if got := get(t, s, "a"); got != "after" {
+		t.Errorf("a = %q in the store, want after", got)
+	}
+	copied, err := bolt.Open(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	if got := get(t, copied, "a"); got != "before" {
+		t.Errorf("a = %q in the copy, want before", got)
+	}
+
+	full := errors.New("the disk is full")
+	_, err = s.(io.WriterTo).WriteTo(writer(func([]byte) (int, error) { return 0, full }))
+	if err == nil || !strings.Contains(err.Error(), full.Error()) { // bbolt does not wrap all of them
+		t.Errorf("error %v, want that of the writer", err)
+	}
+	if err := s.Close(); err != nil { // waits for transactions that nobody ended
+		t.Fatal(err)
+	}
+	if _, err := s.(io.WriterTo).WriteTo(io.Discard); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("error %v of a closed store, want ErrClosed", err)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // A power cut in the middle of a commit leaves data pages of the new state, and a meta
 // page that is half old, half new. The state before it must come up.
