@@ -43,10 +43,9 @@ func TestForgetsDeleted(t *testing.T) {
 	}
 }
 
-// What a layer above makes of a value is kept beside it, through every kind of transaction,
-// until the value is another.
-func TestMemo(t *testing.T) {
-	t.Parallel()
+// onBolt is a keyring over a file.
+func onBolt(t *testing.T) *Keyring {
+	t.Helper()
 	dir := t.TempDir()
 	file, err := seal.OpenFile(dir + "/root.key")
 	if err != nil {
@@ -60,7 +59,15 @@ func TestMemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer k.Close()
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
+// What a layer above makes of a value is kept beside it, through every kind of transaction,
+// until the value is another.
+func TestMemo(t *testing.T) {
+	t.Parallel()
+	k := onBolt(t)
 	type record struct{ N int }
 	table := store.NewTable[record]("record")
 	put := func(n int) {

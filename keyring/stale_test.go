@@ -9,29 +9,14 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/store"
-	"github.com/malote/malote/store/bolt"
 )
 
 // Whatever way a record is read, what is read is as new as the last write that was
 // acknowledged before, be it that the record is gone; and of what was never committed, nothing is read.
 func TestNeverStale(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	file, err := seal.OpenFile(dir + "/root.key")
-	if err != nil {
-		t.Fatal(err)
-	}
-	under, err := bolt.Open(dir + "/store.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := Open(t.Context(), under, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	k := onBolt(t)
 	type record struct{ N int }
 	table := store.NewTable[record]("record")
 	const aborted = 1 << 30
