@@ -45,7 +45,7 @@ func TestTheEndDoesNotWaitForALostControlPlane(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	<-registered
-	arn := c.runTask("", container("app", c.image(enginetest.Image{}), "sleep"))
+	arn := c.runTask("", container("app", c.image(enginetest.Image{}), "sleep", "10m"))
 	c.until(arn, "RUNNING")
 
 	way.cut.Store(true)
