@@ -238,7 +238,9 @@ func TestFireLensRefused(t *testing.T) {
 		t.Errorf("without a router: %+v, want %q", r, want)
 	}
 	// A secret that cannot be had stops the task as any other would.
-	r = w.run(newTask(routed(container("app", "none"), "fluentbit"), logRouter("none", "fluentbit")))
+	// Its images are there: a pull that fails too may be told of first.
+	image := w.image(enginetest.Image{Router: true})
+	r = w.run(newTask(routed(container("app", image), "fluentbit"), logRouter(image, "fluentbit")))
 	if !strings.Contains(r.Reason, "ResourceInitializationError: unable to pull secrets or registry auth") || !strings.Contains(r.Reason, secretARN("token")) {
 		t.Errorf("without its secret: %+v", r)
 	}
