@@ -19,11 +19,12 @@ import (
 
 // connectFlags are those of commands that are somebody's client.
 type connectFlags struct {
-	DataDir string `help:"Of the malote of this machine, used when nothing of AWS is configured." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	DataDir string `help:"Of the malote of this machine, used when nothing of AWS is configured. A directory that is named goes before files in ~/.aws." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
 }
 
-// configured says whether the user told AWS's own tools where to go.
-func configured() bool {
+// configured says whether the user told AWS's own tools where to go. Files in the home directory may be there
+// for something else: who names a data directory means that one.
+func (f connectFlags) configured() bool {
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
 		if os.Getenv(name) != "" {
@@ -31,7 +32,7 @@ func configured() bool {
 		}
 	}
 	home, err := os.UserHomeDir()
-	if err != nil {
+	if err != nil || f.DataDir != "" {
 		return false
 	}
 	for _, name := range []string{"config", "credentials"} {
@@ -59,7 +60,7 @@ func (f connectFlags) connect(ctx context.Context, p *program) (cfg aws.Config, 
 }
 
 func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*link, error) {
-	if configured() {
+	if f.configured() {
 		cfg, err := loadConfig(ctx)
 		if err == nil && cfg.Region == "" {
 			err = &hintError{errors.New("no region is configured"), "set AWS_REGION"}

@@ -2,11 +2,15 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Whoever is known by a token or a role is known where AWS_ENDPOINT_URL leads, and Amazon never
@@ -59,5 +63,39 @@ func TestCredentialsComeFromTheEndpoint(t *testing.T) {
 				t.Errorf("%v, %v; asked for %q, want one %s", keys.AccessKeyID, err, asked, tt.want)
 			}
 		})
+	}
+}
+
+// Keys of Amazon's in the home directory are not used by who names a data directory: what is
+// put there would go to Amazon.
+func TestADataDirectoryGoesBeforeFiles(t *testing.T) {
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".aws"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, ".aws", "credentials"), []byte("[default]\naws_access_key_id=AKIAAMAZON\naws_secret_access_key=s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("HOME", home)
+	if !(connectFlags{}).configured() {
+		t.Error("a file of keys configures nothing")
+	}
+	f := connectFlags{DataDir: filepath.Join(t.TempDir(), "data")}
+	l, err := f.link(t.Context(), &program{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if l.plane == nil || l.plane.dir != f.DataDir {
+		t.Errorf("connected to %s, want what is in %s", aws.ToString(l.aws.BaseEndpoint), f.DataDir)
+	}
+	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+	if !f.configured() {
+		t.Error("AWS_ENDPOINT_URL is passed over")
 	}
 }
