@@ -65,6 +65,24 @@ func (e *Engine) Run(ctx context.Context) error {
 
 func (e *Engine) ecs() *ecs.Client { return ecs.NewFromConfig(e.AWS) }
 
+// streamURL is where the stream is: what the control plane named, or what it was asked by when
+// that is the same host.
+func streamURL(asked, named string) (string, error) {
+	from, err := url.Parse(asked)
+	if err != nil {
+		return "", err
+	}
+	to, err := url.Parse(named)
+	if err != nil {
+		return "", err
+	}
+	usual := map[string]string{"http": "80", "https": "443"}[from.Scheme]
+	if to.Hostname() == "" || to.Hostname() == from.Hostname() && cmp.Or(to.Port(), usual) == cmp.Or(from.Port(), usual) {
+		named = asked
+	}
+	return strings.TrimSuffix(named, "/"), nil
+}
+
 // session is one life of the connection.
 func (e *Engine) session(ctx context.Context) error {
 	instance, err := e.register(ctx)
@@ -79,7 +97,10 @@ func (e *Engine) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking where to listen: %w", err)
 	}
-	endpoint := strings.TrimSuffix(cmp.Or(aws.ToString(poll.Endpoint), aws.ToString(e.AWS.BaseEndpoint)), "/")
+	endpoint, err := streamURL(aws.ToString(e.AWS.BaseEndpoint), aws.ToString(poll.Endpoint))
+	if err != nil {
+		return fmt.Errorf("asking where to listen: %w", err)
+	}
 	e.mu.Lock()
 	e.endpoint = endpoint
 	e.mu.Unlock()

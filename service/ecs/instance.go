@@ -440,17 +440,22 @@ func (s *Service) UpdateContainerInstancesState(ctx context.Context, in *ecs.Upd
 	return out, nil
 }
 
-// DiscoverPollEndpoint names the place of the stream that acs describes.
+// DiscoverPollEndpoint names the place of the stream that acs describes. AWS names one always,
+// which tools rely on that hand it to session-manager-plugin.
 func (s *Service) DiscoverPollEndpoint(ctx context.Context, in *ecs.DiscoverPollEndpointInput) (*ecs.DiscoverPollEndpointOutput, error) {
 	if err := s.authz.Authorize(ctx, &authz.Access{Action: "ecs:DiscoverPollEndpoint", Resource: "*"}); err != nil {
 		return nil, err
 	}
-	out := new(ecs.DiscoverPollEndpointOutput)
-	if s.endpoint != "" {
-		out.Endpoint = aws.String(s.endpoint)
-		out.TelemetryEndpoint = aws.String(s.endpoint)
+	endpoint := s.endpoint
+	if endpoint == "" {
+		scheme := "http://"
+		request := caller.From(ctx)
+		if request.Secure {
+			scheme = "https://"
+		}
+		endpoint = scheme + request.Host
 	}
-	return out, nil
+	return &ecs.DiscoverPollEndpointOutput{Endpoint: &endpoint, TelemetryEndpoint: &endpoint}, nil
 }
 
 // attributes are what placement expressions see.

@@ -70,8 +70,8 @@ type Config struct {
 	Now      func() time.Time // nil means time.Now
 	Log      *slog.Logger     // nil means that nothing is logged
 
-	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one that
-	// the agent asked: it gets no answer and stays there.
+	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one by which
+	// whoever asks came.
 	Endpoint string
 }
 
