@@ -50,8 +50,7 @@ func TestAwslogs(t *testing.T) {
 
 	task := c.until(c.runTask(role, app), "STOPPED")
 	if reason := aws.ToString(task.StoppedReason); task.StopCode != types.TaskStopCodeTaskFailedToStart ||
-		!strings.HasPrefix(reason, "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ") ||
-		!strings.Contains(reason, "ResourceNotFoundException: The specified log group does not exist. : exit status 1") {
+		reason != "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist. : exit status 1" {
 		t.Errorf("without its log group: %s, %q", task.StopCode, reason)
 	}
 

@@ -8,10 +8,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/acs"
 	"github.com/malote/malote/engine/volume"
+	"github.com/malote/malote/internal/spoken"
 )
 
 // ephemeral is the disk of a task's volumes that have no place of their own. That of a volume
@@ -117,10 +117,7 @@ func (t *task) dataKey(v acs.Volume) ([]byte, error) {
 		KeyId: &v.KMSKeyID, NumberOfBytes: aws.Int32(volume.KeySize), EncryptionContext: map[string]string{"aws:ebs:id": v.ID},
 	})
 	if err != nil {
-		if said, ok := errors.AsType[smithy.APIError](err); ok {
-			err = fmt.Errorf("%s: %s", said.ErrorCode(), said.ErrorMessage())
-		}
-		return nil, fmt.Errorf("a data key under %s could not be had as %s: %w", v.KMSKeyID, role.RoleARN, err)
+		return nil, fmt.Errorf("a data key under %s could not be had as %s: %w", v.KMSKeyID, role.RoleARN, spoken.Error(err))
 	}
 	return out.Plaintext, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/malote/malote/engine/metadata"
 	"github.com/malote/malote/engine/shim"
 	"github.com/malote/malote/internal/firelens"
+	"github.com/malote/malote/internal/spoken"
 )
 
 // task is one task and the goroutine that owns it: run. All else sends events.
@@ -375,7 +376,7 @@ func (t *task) act(a action) {
 	outcome := func(kind eventKind, err error) event {
 		ev := event{kind: kind, i: a.i}
 		if err != nil {
-			ev.reason = err.Error()
+			ev.reason = spoken.Text(err)
 			if t.effort.Err() == nil { // whoever wants the task hears of it in its reason
 				t.log.Info("task could not go on", "err", err)
 			}
@@ -415,7 +416,7 @@ func (t *task) act(a action) {
 	case doRefresh:
 		ev := event{kind: evRefreshed}
 		if err := t.refresh(); err != nil {
-			ev.reason = err.Error()
+			ev.reason = spoken.Text(err)
 			if t.effort.Err() == nil {
 				t.log.Warn("containers could not be run again", "err", err)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/internal/lazyregexp"
+	"github.com/malote/malote/internal/spoken"
 )
 
 // An Error says why one valueFrom has no value, in AWS's words and with what to do about it.
@@ -104,14 +105,6 @@ type apiError struct {
 func (e *apiError) Error() string { return e.text }
 func (e *apiError) Unwrap() error { return e.err }
 
-// plain shortens an error of the SDK to what the service said.
-func plain(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode() + ": " + api.ErrorMessage()
-	}
-	return err.Error()
-}
-
 func code(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
@@ -120,7 +113,7 @@ func code(err error) string {
 }
 
 func secretError(ref Ref, err error) error {
-	text := plain(err)
+	text := spoken.Text(err)
 	switch code(err) {
 	case "ResourceNotFoundException":
 		text = fmt.Sprintf("ResourceNotFoundException: The task can't retrieve the secret with ARN '%s' from AWS Secrets Manager. Check whether the secret exists in the specified Region: %s", ref.ID, text)
@@ -151,7 +144,7 @@ var kmsRequest = lazyregexp.New(`; Request ID: [0-9A-Za-z-]+`)
 
 // advise is what the service said and, where AWS leaves it unsaid, what to do.
 func advise(err error) string {
-	text, advice := kmsRequest.ReplaceAllString(plain(err), ""), ""
+	text, advice := kmsRequest.ReplaceAllString(spoken.Text(err), ""), ""
 	switch {
 	case strings.Contains(text, "Access to KMS is not allowed"), strings.Contains(text, "The ciphertext refers to a customer master key"):
 		advice = "The role lacks kms:Decrypt on the KMS key that encrypts it: allow it in the role's policies, or in the key's"

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/malote/malote/internal/lategc"
+	"github.com/malote/malote/internal/spoken"
 )
 
 var version = "dev" // set by the linker
@@ -105,7 +106,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // complain tells the user what went wrong, and what can be done about it.
 func (p *program) complain(err error) {
-	fmt.Fprintln(p.stderr, "malote:", err)
+	fmt.Fprintln(p.stderr, "malote:", spoken.Text(err))
 	hinted, untrusted := (hinter)(nil), (*tls.CertificateVerificationError)(nil)
 	switch {
 	case errors.As(err, &hinted):

@@ -14,6 +14,7 @@ import (
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/controlplane"
+	"github.com/malote/malote/internal/spoken"
 	"github.com/malote/malote/keyring/seal"
 	"github.com/malote/malote/rotation/builtin"
 	"github.com/malote/malote/rotation/functions"
@@ -203,7 +204,17 @@ func (p *program) logger(level string) (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, &usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
 	}
-	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: l})), nil
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: l, ReplaceAttr: spokenErrors})), nil
+}
+
+// spokenErrors leaves out of errors what the SDK puts around them.
+func spokenErrors(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindAny {
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(spoken.Text(err))
+		}
+	}
+	return a
 }
 
 // serverLogger is a logger whose lines, one per request, are written many at a time. Call

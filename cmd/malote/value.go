@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/smithy-go"
 	"golang.org/x/term"
+
+	"github.com/malote/malote/internal/spoken"
 )
 
 // maxValue is more than either service keeps: they say their own limits.
@@ -100,9 +102,8 @@ func said(err error, hints map[string]string) error {
 	if !ok {
 		return err
 	}
-	told := fmt.Errorf("%s: %s", api.ErrorCode(), api.ErrorMessage())
 	if hint := hints[api.ErrorCode()]; hint != "" {
-		return &hintError{told, hint}
+		return &hintError{spoken.Error(err), hint}
 	}
-	return told
+	return spoken.Error(err)
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/malote/malote/inject"
 	"github.com/malote/malote/internal/s3file"
+	"github.com/malote/malote/internal/spoken"
 )
 
 type verifyCommand struct {
@@ -150,10 +151,10 @@ func (v *verifier) checkTrust(ctx context.Context, role string, f *finding) {
 		return
 	}
 	if isDenied(err) {
-		f.Unchecked = append(f.Unchecked, "whether ECS may assume the role: "+said(err, nil).Error())
+		f.Unchecked = append(f.Unchecked, "whether ECS may assume the role: "+spoken.Text(err))
 		return
 	}
-	f.Problems = append(f.Problems, err.Error())
+	f.Problems = append(f.Problems, spoken.Text(err))
 }
 
 func (v *verifier) trust(ctx context.Context, role string) error {
@@ -235,10 +236,10 @@ func expands(n need, values map[string]inject.Value) error {
 // say tells a problem from what the user may not see.
 func (f *finding) say(err error) {
 	if isDenied(err) {
-		f.Unchecked = append(f.Unchecked, "the value itself: "+said(err, nil).Error())
+		f.Unchecked = append(f.Unchecked, "the value itself: "+spoken.Text(err))
 		return
 	}
-	f.Problems = append(f.Problems, err.Error())
+	f.Problems = append(f.Problems, spoken.Text(err))
 }
 
 // checkRights asks what the role may do.
@@ -290,7 +291,7 @@ func (v *verifier) fileRights(ctx context.Context, n need, f *finding) {
 	region, key, err := keyOf(ctx, v.cfg, n.object)
 	if err != nil {
 		if isDenied(err) {
-			f.Unchecked = append(f.Unchecked, "the KMS key of the object: "+said(err, nil).Error())
+			f.Unchecked = append(f.Unchecked, "the KMS key of the object: "+spoken.Text(err))
 		}
 		region = n.ref.Region
 	}
@@ -313,7 +314,7 @@ func (v *verifier) pathKeyRights(ctx context.Context, n need, path string, f *fi
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			f.Unchecked = append(f.Unchecked, "the KMS keys of "+path+": "+said(err, nil).Error())
+			f.Unchecked = append(f.Unchecked, "the KMS keys of "+path+": "+spoken.Text(err))
 			return
 		}
 		for _, p := range page.Parameters {
@@ -331,7 +332,7 @@ func (v *verifier) secretRights(ctx context.Context, n need, id string, f *findi
 	secret, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
 		if isDenied(err) {
-			f.Unchecked = append(f.Unchecked, "the role's rights: "+said(err, nil).Error())
+			f.Unchecked = append(f.Unchecked, "the role's rights: "+spoken.Text(err))
 		}
 		return // that it does not exist has been said
 	}
@@ -363,7 +364,7 @@ func (v *verifier) keyRights(ctx context.Context, n need, id, service string, ke
 	client := kms.NewFromConfig(v.cfg, func(o *kms.Options) { o.Region = n.ref.Region })
 	key, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
 	if err != nil {
-		f.Unchecked = append(f.Unchecked, "the KMS key "+id+": "+said(err, nil).Error())
+		f.Unchecked = append(f.Unchecked, "the KMS key "+id+": "+spoken.Text(err))
 		return
 	}
 	if key.KeyMetadata.KeyManager != kmstypes.KeyManagerTypeCustomer {
@@ -418,7 +419,7 @@ func (v *verifier) simulate(ctx context.Context, f *finding, role, action, resou
 		return // said already
 	}
 	if err != nil {
-		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+said(err, nil).Error())
+		f.Unchecked = append(f.Unchecked, "whether the role may "+action+": "+spoken.Text(err))
 		return
 	}
 	if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {

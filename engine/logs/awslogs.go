@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/malote/malote/internal/spoken"
 )
 
 // awslogs ships to CloudWatch Logs by PutLogEvents, as the task's execution role.
@@ -112,7 +114,7 @@ func (a *awslogs) verify(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: %w : exit status 1", err)
+	return fmt.Errorf("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to create Cloudwatch log stream: %w : exit status 1", spoken.Error(err))
 }
 
 // create makes the stream, and its group if that is wanted.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/inject"
+	"github.com/malote/malote/internal/spoken"
 )
 
 const (
@@ -72,8 +73,8 @@ func (o *object) etag(ctx context.Context, config aws.Config) (string, error) {
 
 // fail says which object it is about, in the service's words.
 func (o *object) fail(err error) error {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		err = fmt.Errorf("%s: %s (s3:GetObject)", api.ErrorCode(), api.ErrorMessage())
+	if _, ok := errors.AsType[smithy.APIError](err); ok {
+		err = fmt.Errorf("%w (s3:GetObject)", err)
 	}
-	return fmt.Errorf("s3://%s/%s: %w", o.bucket, o.key, err)
+	return spoken.Error(fmt.Errorf("s3://%s/%s: %w", o.bucket, o.key, err))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/caller"
+	"github.com/malote/malote/internal/spoken"
 	"github.com/malote/malote/policy"
 	"github.com/malote/malote/rotation"
 	"github.com/malote/malote/store"
@@ -59,7 +60,7 @@ func (s *Service) work(ctx context.Context, j *job) error {
 			reason, err = s.stepDone(ctx, j)
 		}
 		if reason != nil && err == nil {
-			return s.stepFailed(ctx, j, name, clean(reason.Error()))
+			return s.stepFailed(ctx, j, name, clean(spoken.Text(reason)))
 		}
 		if err != nil {
 			return err
