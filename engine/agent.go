@@ -252,6 +252,9 @@ func (e *Engine) attributes() []types.Attribute {
 		add(fmt.Sprintf("com.amazonaws.ecs.capability.docker-remote-api.1.%d", minor), "")
 	}
 	for _, driver := range append(slices.Clone(e.info.LogDrivers), "none") {
+		if strings.Contains(driver, ":") { // a plugin, which neither an attribute nor a definition can name
+			continue
+		}
 		add("com.amazonaws.ecs.capability.logging-driver."+driver, "")
 	}
 	for _, name := range []string{

@@ -68,18 +68,22 @@ func (c *agentCommand) Run(ctx context.Context, p *program) error {
 	return e.Run(ctx)
 }
 
-// checkAttributes refuses what no placement constraint could name, and what the engine says of
-// the host itself.
+// checkAttributes refuses what the control plane would, and what the engine says of the host
+// itself.
 func checkAttributes(attributes map[string]string) error {
 	strange := func(r rune) bool {
 		return !strings.ContainsRune(`-_./\`, r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}
+	strangeValue := func(r rune) bool { return !strings.ContainsRune("@: ", r) && strange(r) }
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		switch {
 		case name == "" || len(name) > 128 || strings.ContainsFunc(name, strange):
 			return &usageError{fmt.Errorf(`--attribute %q: want a name of up to 128 letters, digits, and - _ . / \`, name)}
 		case strings.HasPrefix(name, "ecs."), strings.HasPrefix(name, "com.amazonaws.ecs."), strings.HasPrefix(name, "malote."):
 			return &usageError{fmt.Errorf("--attribute %s: names that begin with ecs., com.amazonaws.ecs. or malote. are the engine's own", name)}
+		}
+		if value := attributes[name]; len(value) > 128 || strings.Trim(value, " ") != value || strings.ContainsFunc(value, strangeValue) {
+			return &usageError{fmt.Errorf(`--attribute %s: want a value of up to 128 letters, digits, - _ . @ / \ : and spaces within`, name)}
 		}
 	}
 	return nil

@@ -22,17 +22,27 @@ var (
 	attributeValue = lazyregexp.New(`^[A-Za-z0-9_.@:/\\-]([A-Za-z0-9_.@:/\\ -]{0,126}[A-Za-z0-9_.@:/\\-])?$`)
 )
 
-func validateAttribute(a *types.Attribute, value bool) error {
-	name, v := aws.ToString(a.Name), aws.ToString(a.Value)
+// validateCustom checks an attribute of an instance that is not ECS's own, and its value where
+// that is to be kept.
+func validateCustom(a *types.Attribute, value bool) error {
+	name := aws.ToString(a.Name)
 	switch {
 	case a.TargetType != "" && a.TargetType != types.TargetTypeContainerInstance:
 		return invalidParameter("Invalid targetType: '%s'. It must be container-instance.", a.TargetType)
 	case aws.ToString(a.TargetId) == "":
 		return invalidParameter("targetId should not be null or empty.")
-	case !attributeName.MatchString(name):
-		return invalidParameter("Invalid attribute name: '%s'. It can have up to 128 letters, numbers, hyphens, underscores, slashes, backslashes and periods.", name)
 	case strings.HasPrefix(name, "ecs.") || strings.HasPrefix(name, "com.amazonaws.ecs."):
 		return invalidParameter("Invalid attribute name: '%s'. Names that begin with ecs. or com.amazonaws.ecs. are ECS's own.", name)
+	}
+	return validateAttribute(a, value)
+}
+
+// validateAttribute checks an attribute, and its value where that is to be kept.
+func validateAttribute(a *types.Attribute, value bool) error {
+	name, v := aws.ToString(a.Name), aws.ToString(a.Value)
+	switch {
+	case !attributeName.MatchString(name):
+		return invalidParameter("Invalid attribute name: '%s'. It can have up to 128 letters, numbers, hyphens, underscores, slashes, backslashes and periods.", name)
 	case value && v != "" && !attributeValue.MatchString(v):
 		return invalidParameter("Invalid value of the attribute '%s': it can have up to 128 letters, numbers, hyphens, underscores, periods, at signs, slashes, backslashes, colons and spaces within.", name)
 	}
@@ -70,7 +80,7 @@ func (s *Service) changeAttributes(ctx context.Context, action string, clusterRe
 		return nil, invalidParameter("You must specify between 1 and 10 attributes.")
 	}
 	for n := range attributes {
-		if err := validateAttribute(&attributes[n], action == "ecs:PutAttributes"); err != nil {
+		if err := validateCustom(&attributes[n], action == "ecs:PutAttributes"); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package ecs_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,30 @@ func TestAttributes(t *testing.T) {
 	}
 	_, err = client.PutAttributes(t.Context(), &ecs.PutAttributesInput{Attributes: many})
 	wantError(t, err, "AttributeLimitExceededException", "")
+}
+
+// What an engine states is an attribute as any, and may have ECS's own names.
+func TestAttributesOfARegistration(t *testing.T) {
+	t.Parallel()
+	client := ecs.NewFromConfig(malotetest.New(t).Config())
+	register := func(name, value string) error {
+		_, err := client.RegisterContainerInstance(t.Context(), &ecs.RegisterContainerInstanceInput{
+			Attributes: []types.Attribute{{Name: aws.String("ecs.os-type"), Value: aws.String("linux")}, {Name: &name, Value: &value}},
+		})
+		return err
+	}
+	if err := register(strings.Repeat("n", 128), `a b_-./\@:Z9`); err != nil {
+		t.Error(err)
+	}
+	if err := register("ecs.capability.x", ""); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"", "a b", "é", strings.Repeat("n", 129)} {
+		wantError(t, register(name, "x"), "InvalidParameterException", "Invalid attribute name: '"+name+"'.")
+	}
+	for _, value := range []string{" x", "x ", "a\nb", "é", strings.Repeat("v", 129)} {
+		wantError(t, register("rack", value), "InvalidParameterException", "Invalid value of the attribute 'rack'")
+	}
 }
 
 func TestAccountSettings(t *testing.T) {

@@ -135,6 +135,11 @@ func (s *Service) RegisterContainerInstance(ctx context.Context, in *ecs.Registe
 	if err := validateTags(in.Tags); err != nil {
 		return nil, err
 	}
+	for n := range in.Attributes {
+		if err := validateAttribute(&in.Attributes[n], true); err != nil {
+			return nil, err
+		}
+	}
 	id := ""
 	if arn := aws.ToString(in.ContainerInstanceArn); arn != "" {
 		if id, err = sc.member("container-instance", name, arn); err != nil {
