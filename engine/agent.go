@@ -20,9 +20,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/malote/malote/acs"
 )
@@ -41,7 +43,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		began := time.Now()
-		err := e.session(ctx)
+		listened, err := e.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -51,7 +53,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		if time.Since(began) > time.Minute {
 			wait = 250 * time.Millisecond
 		}
-		e.log.Warn("lost the control plane", "err", err, "retry_in", wait)
+		switch {
+		case listened:
+			e.log.Warn("lost the control plane", "err", err, "retry_in", wait)
+		case refusesHost(err):
+			e.log.Error("refused by the control plane", "err", err, "retry_in", wait)
+		default:
+			e.log.Warn("not connected to the control plane", "err", err, "retry_in", wait)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -83,11 +92,27 @@ func streamURL(asked, named string) (string, error) {
 	return strings.TrimSuffix(named, "/"), nil
 }
 
-// session is one life of the connection.
-func (e *Engine) session(ctx context.Context) error {
+// refusesHost reports whether somebody answered that this host may not have what it asked for,
+// which is so until a person changes something.
+func refusesHost(err error) bool {
+	if answer, ok := errors.AsType[*badStatus](err); ok {
+		return answer.refuses()
+	}
+	_, said := errors.AsType[smithy.APIError](err)
+	response, ok := errors.AsType[interface {
+		error
+		HTTPStatusCode() int
+	}](err)
+	return said && ok && response.HTTPStatusCode()/100 == 4 && !throttles.IsErrorThrottle(err).Bool()
+}
+
+var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
+
+// session is one life of the connection. It reports whether there was one.
+func (e *Engine) session(ctx context.Context) (listened bool, err error) {
 	instance, err := e.register(ctx)
 	if err != nil {
-		return fmt.Errorf("registering the container instance: %w", err)
+		return false, fmt.Errorf("registering the container instance: %w", err)
 	}
 	e.registered = true
 	if e.Registered != nil {
@@ -95,11 +120,11 @@ func (e *Engine) session(ctx context.Context) error {
 	}
 	poll, err := e.ecs().DiscoverPollEndpoint(ctx, &ecs.DiscoverPollEndpointInput{Cluster: &e.Cluster, ContainerInstance: &instance})
 	if err != nil {
-		return fmt.Errorf("asking where to listen: %w", err)
+		return false, fmt.Errorf("asking where to listen: %w", err)
 	}
 	endpoint, err := streamURL(aws.ToString(e.AWS.BaseEndpoint), aws.ToString(poll.Endpoint))
 	if err != nil {
-		return fmt.Errorf("asking where to listen: %w", err)
+		return false, fmt.Errorf("asking where to listen: %w", err)
 	}
 	e.mu.Lock()
 	e.endpoint = endpoint
@@ -110,7 +135,7 @@ func (e *Engine) session(ctx context.Context) error {
 	query := url.Values{"cluster": {e.Cluster}, "containerInstance": {instance}}
 	res, err := e.call(ctx, http.MethodGet, endpoint+"/acs?"+query.Encode(), nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer res.Body.Close()
 	e.log.Info("listening to the control plane", "container_instance", instance)
@@ -123,18 +148,18 @@ func (e *Engine) session(ctx context.Context) error {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return fmt.Errorf("listening to the control plane: %w", err)
+			return true, fmt.Errorf("listening to the control plane: %w", err)
 		}
 		watchdog.Reset(silence)
 		switch {
 		case m.Task != nil:
 			wanted = append(wanted, m.Task.ARN)
 			if err := e.adopt(ctx, m.Task); err != nil {
-				return fmt.Errorf("beginning task %s: %w", m.Task.ARN, err)
+				return true, fmt.Errorf("beginning task %s: %w", m.Task.ARN, err)
 			}
 		case m.Stop != nil:
 			if err := e.stopFor(ctx, m.Stop); err != nil {
-				return fmt.Errorf("stopping task %s: %w", m.Stop.TaskARN, err)
+				return true, fmt.Errorf("stopping task %s: %w", m.Stop.TaskARN, err)
 			}
 		case m.Credentials != nil:
 			if t := e.task(m.Credentials.TaskARN); t != nil {
@@ -328,7 +353,18 @@ func (e *Engine) call(ctx context.Context, method, address string, body []byte) 
 	if res.StatusCode/100 != 2 {
 		defer res.Body.Close()
 		said, _ := io.ReadAll(io.LimitReader(res.Body, 1024))
-		return nil, fmt.Errorf("%s %s: %s: %s", method, req.URL.Path, res.Status, said)
+		return nil, fmt.Errorf("%s %s: %w", method, req.URL.Path, &badStatus{res.StatusCode, res.Status, string(said)})
 	}
 	return res, nil
+}
+
+// badStatus is an answer to call that is no success.
+type badStatus struct {
+	code         int
+	status, said string
+}
+
+func (b *badStatus) Error() string { return b.status + ": " + b.said }
+func (b *badStatus) refuses() bool {
+	return b.code/100 == 4 && b.code != http.StatusTooManyRequests
 }

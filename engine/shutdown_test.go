@@ -3,13 +3,16 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/malote/malote/engine"
 	"github.com/malote/malote/engine/enginetest"
@@ -65,6 +68,53 @@ func TestTheEndDoesNotWaitForALostControlPlane(t *testing.T) {
 	way.cut.Store(false)
 	c.listen()
 	c.until(arn, "STOPPED")
+}
+
+// The log tells a host that may not register from one that finds nobody, and both from one that
+// was connected.
+func TestWhyThereIsNoControlPlane(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	good := c.config
+	for _, tt := range []struct {
+		name  string
+		wrong func(*engine.Config)
+		want  string
+	}{
+		{"credentials", func(config *engine.Config) {
+			config.AWS.Credentials = credentials.NewStaticCredentialsProvider("AKIANOBODY", "none", "")
+		}, `level=ERROR msg="refused by the control plane" err="registering the container instance: .*UnrecognizedClientException: The security token included in the request is invalid\."`},
+		{"rights", func(config *engine.Config) { config.AWS = c.sys.User(t, "nobody", "") },
+			`level=ERROR msg="refused by the control plane" err=".*AccessDeniedException: User: .*user/nobody is not authorized to perform: ecs:RegisterContainerInstance`},
+		{"cluster", func(config *engine.Config) { config.Cluster = "none" },
+			`level=ERROR msg="refused by the control plane" err=".*ClusterNotFoundException: `},
+		{"connection", func(config *engine.Config) {
+			way := &severable{HTTPClient: config.AWS.HTTPClient}
+			way.cut.Store(true)
+			config.AWS.HTTPClient = way
+		}, `level=WARN msg="not connected to the control plane" err=".*the control plane is gone"`},
+	} {
+		config, log := good, new(lockedBuffer)
+		config.StateDir, config.Log = t.TempDir(), slog.New(slog.NewTextHandler(log, nil))
+		tt.wrong(&config)
+		e, err := engine.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		for end := time.Now().Add(30 * time.Second); !strings.Contains(log.String(), "retry_in") && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if said := log.String(); !regexp.MustCompile(tt.want).MatchString(said) || strings.Contains(said, "lost the control plane") {
+			t.Errorf("%s: logged %s, want %s", tt.name, said, tt.want)
+		}
+	}
 }
 
 // Who runs one task is told when there is no control plane to have it from.
