@@ -151,7 +151,7 @@ func TestAServiceRefreshesItsFiles(t *testing.T) {
 	version := s.put(wrapped)
 	c.waitFor("app: reloaded")
 	c.waitFor("app: " + digestLine(path, second) + " -r--r--r--")
-	s.said("is refreshed: 1 tasks hold version " + *made.VersionId + " of " + s.arn + ", while version " + version + " of " + s.arn + " is current.")
+	s.said("is refreshed: 1 task holds version " + *made.VersionId + " of " + s.arn + ", while version " + version + " of " + s.arn + " is current.")
 	s.said("was refreshed: its tasks hold version " + version + " of " + s.arn + ".")
 	if stale := c.stale(); len(stale) > 0 {
 		t.Errorf("stale: %+v", stale)

@@ -107,7 +107,7 @@ func (c *secretImportCommand) Run(ctx context.Context, p *program) error {
 			block = append(block, map[string]string{"name": v.name, "valueFrom": x.valueFrom(v)})
 		}
 	}
-	fmt.Fprintf(p.stderr, "malote: imported %d variables; a container gets them by these secrets\n", len(all))
+	fmt.Fprintf(p.stderr, "malote: imported %s, for a container by these secrets\n", counted(len(all), "variable"))
 	text, err := json.MarshalIndent(map[string]any{"secrets": block}, "", "  ")
 	if err != nil {
 		return err

@@ -89,6 +89,14 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// counted is n things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // table prints aligned columns; a row is its cells with tabs between.
 func (p *program) table(rows func(w io.Writer)) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)

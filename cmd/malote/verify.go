@@ -83,10 +83,10 @@ func (c *verifyCommand) Run(ctx context.Context, p *program) error {
 		}
 	}
 	if unsure > 0 {
-		fmt.Fprintf(p.stderr, "malote: %d of %d values were not checked in every respect: you may not see what that takes\n", unsure, len(needs))
+		fmt.Fprintf(p.stderr, "malote: %d of %s not checked in every respect: you may not see what that takes\n", unsure, counted(len(needs), "value"))
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d values cannot be resolved", failed, len(needs))
+		return fmt.Errorf("%d of %s cannot be resolved", failed, counted(len(needs), "value"))
 	}
 	return nil
 }

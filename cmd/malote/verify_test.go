@@ -162,7 +162,7 @@ func TestVerifyByWhoMayNotSee(t *testing.T) {
 			t.Errorf("verify does not say %q:\n%s", want, &stdout)
 		}
 	}
-	if want := "malote: 1 of 1 values were not checked in every respect: you may not see what that takes\n"; stderr.String() != want {
+	if want := "malote: 1 of 1 value not checked in every respect: you may not see what that takes\n"; stderr.String() != want {
 		t.Errorf("stderr = %q, want %q", stderr.String(), want)
 	}
 }

@@ -141,7 +141,7 @@ func (f *Forwarder) Close(ctx context.Context) error {
 	f.running.Wait()
 	os.RemoveAll(f.spoolDir())
 	if lost > 0 {
-		return fmt.Errorf("closing the log forwarder: %d lines could not be shipped in time and are lost", lost)
+		return fmt.Errorf("closing the log forwarder: lines could not be shipped in time and are lost: %d", lost)
 	}
 	return nil
 }

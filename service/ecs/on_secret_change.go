@@ -3,6 +3,7 @@ package ecs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -334,6 +335,18 @@ func versionsText(versions []acs.Held) string {
 	return strings.Join(texts, ", ")
 }
 
+// holding says that count tasks hold what is no longer current.
+func holding(count int, stale, current []acs.Held) string {
+	tasks, are := fmt.Sprintf("%d tasks hold", count), "is"
+	if count == 1 {
+		tasks = "1 task holds"
+	}
+	if len(current) > 1 {
+		are = "are"
+	}
+	return fmt.Sprintf("%s %s, while %s %s current.", tasks, versionsText(stale), versionsText(current), are)
+}
+
 // unchanged returns a copy of the service if it is still as f has it, else nil.
 func (s *Service) unchanged(tx store.Tx, f *following) (*service, error) {
 	v, err := s.findService(tx, f.sc, f.v.Cluster, f.v.Name)
@@ -352,7 +365,7 @@ func (s *Service) alert(ctx context.Context, f *following) error {
 			return err
 		}
 		v.Alerted = f.current
-		if err := s.tellEvents(tx, f.sc, v, []string{v.say("%d tasks hold %s, while %s is current. A new deployment would give it to them.", f.count, versionsText(f.stale), versionsText(f.current))}); err != nil {
+		if err := s.tellEvents(tx, f.sc, v, []string{v.say("%s A new deployment would change that.", holding(f.count, f.stale, f.current))}); err != nil {
 			return err
 		}
 		return s.putService(tx, f.sc, v)
@@ -380,7 +393,7 @@ func (s *Service) redeployFor(ctx context.Context, f *following) error {
 			return err
 		}
 		v.primary().Cause = f.current
-		if err := s.tellEvents(tx, f.sc, v, []string{v.say("is redeployed (deployment %s): %d tasks hold %s, while %s is current.", deploymentID(v.primary().ID), f.count, versionsText(f.stale), versionsText(f.current))}); err != nil {
+		if err := s.tellEvents(tx, f.sc, v, []string{v.say("is redeployed (deployment %s): %s", deploymentID(v.primary().ID), holding(f.count, f.stale, f.current))}); err != nil {
 			return err
 		}
 		if err := s.putService(tx, f.sc, v); err != nil {

@@ -155,7 +155,7 @@ func TestRedeployOnChange(t *testing.T) {
 	if want := "is redeployed (deployment " + *web.Deployments[0].Id + "): 3 tasks hold version " + first + " of " + v.arn + ", while version " + last + " of " + v.arn + " is current."; !said(&web, want) {
 		t.Errorf("no event %q in %s", want, text(&web))
 	}
-	want := "1 tasks hold version " + first + " of " + v.arn + ", while version " + last + " of " + v.arn + " is current. A new deployment would give it to them."
+	want := "1 task holds version " + first + " of " + v.arn + ", while version " + last + " of " + v.arn + " is current. A new deployment would change that."
 	until(t, v.client, "told", "told", func(s *types.Service) bool { return said(s, want) })
 	for _, name := range []string{"told", "plain"} {
 		if held := v.holding(name); held[first] != 1 || v.deployments(name) != 1 {

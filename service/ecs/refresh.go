@@ -392,12 +392,12 @@ func (s *Service) refreshFor(ctx context.Context, f *following, known *currentVe
 		}
 		if len(chosen) > 0 && (v.Refresh == nil || !covers(v.Refresh.For, f.reached.current)) {
 			v.Refresh = &refreshing{For: f.reached.current}
-			said = append(said, v.say("is refreshed: %d tasks hold %s, while %s is current.", reached, versionsText(f.reached.stale), versionsText(f.reached.current)))
+			said = append(said, v.say("is refreshed: %s", holding(reached, f.reached.stale, f.reached.current)))
 		}
 		if alert {
 			v.Alerted = f.beyond.current
-			said = append(said, v.say("%d tasks hold %s, while %s is current. A refresh does not reach %s. A new deployment would give it to them.",
-				beyond, versionsText(f.beyond.stale), versionsText(f.beyond.current), strings.Join(f.why, ", nor ")))
+			said = append(said, v.say("%s A refresh does not reach %s. A new deployment would change that.",
+				holding(beyond, f.beyond.stale, f.beyond.current), strings.Join(f.why, ", nor ")))
 		}
 		for _, c := range chosen {
 			if err := s.ask(tx, f.sc, c); err != nil {

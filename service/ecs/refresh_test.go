@@ -338,7 +338,7 @@ func TestRefreshDoesNotReachTheApp(t *testing.T) {
 	v.worker.mu.Unlock()
 	v.service("web", 2, "malote:on-secret-change", "refresh")
 	last := v.put()
-	want := "2 tasks hold version " + first + " of " + v.arn + ", while version " + last + " of " + v.arn + " is current. A refresh does not reach container app, which is essential. A new deployment would give it to them."
+	want := "2 tasks hold version " + first + " of " + v.arn + ", while version " + last + " of " + v.arn + " is current. A refresh does not reach container app, which is essential. A new deployment would change that."
 	web := until(t, v.client, "web", "told and refreshed", func(s *types.Service) bool {
 		held := v.holding("web")
 		return said(s, want) && held[last] == 2 && held[first] == 2
