@@ -42,7 +42,7 @@ func (f *accountFlags) ask(ctx context.Context, method, path string, answer any,
 
 func (f *accountFlags) offline(ctx context.Context, dir string, do func(*plane) (any, error)) (body []byte, err error) {
 	if !exists(dir) {
-		return nil, &hintError{fmt.Errorf("%s: there is no such data directory", dir), "malote up makes it, and the first account"}
+		return nil, &hintError{fmt.Errorf("%s: there is no such data directory", dir), "malote up" + dataDirFlag(f.DataDir) + storeFlag(f.Store) + " makes it, and the first account"}
 	}
 	plane, err := planeFlags{DataDir: dir, Store: f.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -51,7 +51,7 @@ func (f *accountFlags) offline(ctx context.Context, dir string, do func(*plane) 
 	defer func() { err = errors.Join(err, plane.Close()) }()
 	answer, err := do(plane)
 	if errors.Is(err, directory.ErrNoAccount) {
-		return nil, &hintError{err, "malote up makes the first one"}
+		return nil, &hintError{err, "malote up" + dataDirFlag(f.DataDir) + storeFlag(f.Store) + " makes the first one"}
 	}
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (c *accountCreateCommand) Run(ctx context.Context, p *program) error {
 func (p *plane) createAccount(ctx context.Context, in directory.NewAccount) (*createdAccount, error) {
 	account, key, err := p.CreateAccount(ctx, in)
 	if err != nil && account != nil {
-		return nil, fmt.Errorf("%w; malote env --account %s has its access key", err, account.ID)
+		return nil, fmt.Errorf("%w; malote env --account %s%s has its access key", err, account.ID, dataDirFlag(p.dir))
 	}
 	if err != nil {
 		return nil, err

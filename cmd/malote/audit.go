@@ -39,6 +39,14 @@ type auditFlags struct {
 	File    string `help:"The log itself, where it is not in a data directory: an archive's." placeholder:"FILE"`
 }
 
+// flags are those by which another command reads the same log.
+func (f auditFlags) flags() string {
+	if f.File != "" {
+		return " --file " + shellWord(f.File)
+	}
+	return dataDirFlag(f.DataDir)
+}
+
 func (f auditFlags) path() string {
 	return cmp.Or(f.File, filepath.Join(dataDirOr(f.DataDir), auditFile))
 }
@@ -341,7 +349,7 @@ func (c *auditVerifyCommand) Run(p *program) error {
 	if chain.Truncated > 0 {
 		return &hintError{
 			fmt.Errorf("records were cut off the audit log before %s, when malote was started on what was left", chain.TruncatedAt.UTC().Format(time.RFC3339)),
-			"malote audit query --event-name AuditTruncated says which",
+			"malote audit query --event-name AuditTruncated" + c.flags() + " says which",
 		}
 	}
 	return nil
@@ -361,7 +369,7 @@ directory as well, from the first start on; keep a copy where malote's host cann
 func (c *auditKeyCommand) Run(p *program) error {
 	text, err := os.ReadFile(filepath.Join(dataDirOr(c.DataDir), auditKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return &hintError{fmt.Errorf("%s: there is no public key yet", dataDirOr(c.DataDir)), "the first start of malote server or malote up makes it"}
+		return &hintError{fmt.Errorf("%s: there is no public key yet", dataDirOr(c.DataDir)), "malote up" + dataDirFlag(c.DataDir) + " makes it at its first start, as malote server does"}
 	}
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func (c *caCommand) Run(ctx context.Context, p *program) error {
 	}
 	certificates, err := os.ReadFile(filepath.Join(dir, caFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls, or name its --data-dir"}
+		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls" + dataDirFlag(c.DataDir) + ", or name its --data-dir"}
 	}
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (c *caCommand) Run(ctx context.Context, p *program) error {
 
 func (c *caCommand) offline(ctx context.Context, dir string) (err error) {
 	if !exists(filepath.Join(dir, caFile)) {
-		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls, or name its --data-dir"}
+		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls" + dataDirFlag(c.DataDir) + ", or name its --data-dir"}
 	}
 	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {

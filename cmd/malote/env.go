@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -31,7 +34,7 @@ func (c *envCommand) Run(ctx context.Context, p *program) error {
 	dir := dataDirOr(c.DataDir)
 	local, err := localConnection(ctx, dir, c.Account)
 	if errors.Is(err, errNotRunning) {
-		return &hintError{fmt.Errorf("no malote runs on %s", dir), "start one with malote up, or name its --data-dir"}
+		return &hintError{fmt.Errorf("no malote runs on %s", dir), "start one with malote up" + dataDirFlag(c.DataDir) + ", or name its --data-dir"}
 	}
 	if err != nil {
 		return err
@@ -54,6 +57,36 @@ func (c *envCommand) Run(ctx context.Context, p *program) error {
 
 // caBundle is the variable by which the AWS CLI and the SDKs are told whom to trust.
 const caBundle = "AWS_CA_BUNDLE"
+
+// dataDirFlag is what a command has to be given so that it means the same data directory as this
+// one, from whatever directory it is called: " --data-dir DIR", or nothing.
+func dataDirFlag(dir string) string {
+	if dir == "" || dir == cmp.Or(os.Getenv("MALOTE_DATA_DIR"), defaultDataDir()) {
+		return ""
+	}
+	if whole, err := filepath.Abs(dir); err == nil {
+		dir = whole
+	}
+	return " --data-dir " + shellWord(dir)
+}
+
+// storeFlag is the same for --store.
+func storeFlag(store string) string {
+	if store == os.Getenv("MALOTE_STORE") {
+		return ""
+	}
+	return " --store " + shellWord(store)
+}
+
+// shellWord is s as a shell reads it.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("-_./:@+=,", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}) {
+		return s
+	}
+	return quoted([]string{s})
+}
 
 func dataDirOr(dir string) string {
 	if dir != "" {

@@ -123,7 +123,7 @@ func (c *execCommand) resolve(ctx context.Context, p *program) (map[string]strin
 	for _, id := range c.Secret {
 		out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 		if err != nil {
-			return nil, said(err, secretHints)
+			return nil, said(err, secretHints, id, c.DataDir)
 		}
 		var members map[string]json.RawMessage
 		if json.Unmarshal([]byte(aws.ToString(out.SecretString)), &members) != nil || members == nil {

@@ -59,7 +59,7 @@ func (c *execTaskCommand) Run(ctx context.Context, p *program) error {
 		Cluster: given(c.Cluster), Task: &c.Task, Container: given(c.Container), Command: aws.String(quoted(c.Command)), Interactive: true,
 	})
 	if err != nil {
-		return p.cannotRun(said(err, execTaskHints), exitOurs)
+		return p.cannotRun(said(err, execTaskHints, c.Task, c.DataDir), exitOurs)
 	}
 	input, terminal := p.stdin.(*os.File)
 	terminal = terminal && isTerminal(p.stdin) && isTerminal(p.stdout) && !c.Pipe

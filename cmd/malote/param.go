@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
@@ -24,19 +25,22 @@ type paramCommands struct {
 }
 
 var paramHints = map[string]string{
-	"ParameterNotFound":        "malote param list shows those that there are",
-	"ParameterVersionNotFound": "malote param history shows those that there are",
+	"ParameterNotFound":        "malote param list --data-dir DIR shows those that there are",
+	"ParameterVersionNotFound": "malote param history NAME --data-dir DIR shows those that there are",
 	"ParameterAlreadyExists":   "--overwrite gives it a new version",
 }
 
 // parameters calls f with a client of Parameter Store.
-func (f connectFlags) parameters(ctx context.Context, p *program, call func(*ssm.Client) error) error {
+func (f connectFlags) parameters(ctx context.Context, p *program, name string, call func(*ssm.Client) error) error {
 	cfg, done, err := f.connect(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return said(call(ssm.NewFromConfig(cfg)), paramHints)
+	if !arn.IsARN(name) {
+		name, _, _ = strings.Cut(name, ":") // a version of it
+	}
+	return said(call(ssm.NewFromConfig(cfg)), paramHints, name, f.DataDir)
 }
 
 type paramListCommand struct {
@@ -51,7 +55,7 @@ func (c *paramListCommand) Run(ctx context.Context, p *program) error {
 		in.ParameterFilters = []types.ParameterStringFilter{{Key: aws.String("Path"), Option: aws.String("Recursive"), Values: []string{c.Path}}}
 	}
 	var list []types.ParameterMetadata
-	err := c.parameters(ctx, p, func(client *ssm.Client) error {
+	err := c.parameters(ctx, p, "", func(client *ssm.Client) error {
 		pages := ssm.NewDescribeParametersPaginator(client, in)
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -104,7 +108,7 @@ func (c *paramGetCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	var value []byte
-	err := c.parameters(ctx, p, func(client *ssm.Client) error {
+	err := c.parameters(ctx, p, c.Name, func(client *ssm.Client) error {
 		out, err := client.GetParameter(ctx, &ssm.GetParameterInput{Name: &c.Name, WithDecryption: aws.Bool(true)})
 		if err == nil {
 			value = []byte(aws.ToString(out.Parameter.Value))
@@ -139,13 +143,13 @@ func (c *paramPutCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if !utf8.Valid(value) {
-		return &hintError{errors.New("the value is not UTF-8 text, which a parameter has to be"), "malote secret put takes bytes of any kind"}
+		return &hintError{errors.New("the value is not UTF-8 text, which a parameter has to be"), "malote secret create " + shellWord(c.Name) + dataDirFlag(c.DataDir) + " takes bytes of any kind"}
 	}
 	in := &ssm.PutParameterInput{
 		Name: &c.Name, Value: aws.String(string(value)), Type: types.ParameterType(c.Type),
 		KeyId: given(c.KMSKey), Description: given(c.Description), Overwrite: &c.Overwrite,
 	}
-	return c.parameters(ctx, p, func(client *ssm.Client) error {
+	return c.parameters(ctx, p, c.Name, func(client *ssm.Client) error {
 		out, err := client.PutParameter(ctx, in)
 		if err != nil {
 			return err
@@ -163,7 +167,7 @@ type paramHistoryCommand struct {
 
 func (c *paramHistoryCommand) Run(ctx context.Context, p *program) error {
 	var list []types.ParameterHistory
-	err := c.parameters(ctx, p, func(client *ssm.Client) error {
+	err := c.parameters(ctx, p, c.Name, func(client *ssm.Client) error {
 		pages := ssm.NewGetParameterHistoryPaginator(client, &ssm.GetParameterHistoryInput{Name: &c.Name})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -197,7 +201,7 @@ type paramDeleteCommand struct {
 }
 
 func (c *paramDeleteCommand) Run(ctx context.Context, p *program) error {
-	return c.parameters(ctx, p, func(client *ssm.Client) error {
+	return c.parameters(ctx, p, c.Name, func(client *ssm.Client) error {
 		if _, err := client.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &c.Name}); err != nil {
 			return err
 		}

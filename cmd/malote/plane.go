@@ -128,7 +128,7 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 		},
 	})
 	if unknown := (*directory.UnknownAccount)(nil); errors.As(err, &unknown) {
-		err = &hintError{err, "malote account create --account-id " + unknown.ID + " makes it"}
+		err = &hintError{err, "malote account create --account-id " + unknown.ID + dataDirFlag(f.DataDir) + storeFlag(f.Store) + " makes it"}
 	}
 	if err != nil {
 		return nil, err

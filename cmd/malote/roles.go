@@ -40,7 +40,7 @@ func (c *runCommand) prepareRoles(ctx context.Context, p *program, cfg aws.Confi
 			text, _ := json.MarshalIndent(policy.PolicyDocument, "", "  ")
 			return &hintError{
 				fmt.Errorf("the %s role %s does not exist; it needs this policy, and to trust ecs-tasks.amazonaws.com:\n%s", name, policy.RoleArn, text),
-				"malote run --grant makes it so",
+				"malote run --grant" + dataDirFlag(c.DataDir) + " " + shellWord(c.TaskDefinition) + " makes it so",
 			}
 		}
 		// Who may not read IAM finds out when the task starts.

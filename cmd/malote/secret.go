@@ -32,19 +32,19 @@ type secretCommands struct {
 }
 
 var secretHints = map[string]string{
-	"ResourceNotFoundException": "malote secret list shows those that there are",
-	"ResourceExistsException":   "malote secret put gives an existing secret a new version; malote secret restore takes a deletion back",
-	"InvalidRequestException":   "malote secret describe tells whether it is scheduled for deletion; malote secret restore takes that back",
+	"ResourceNotFoundException": "malote secret list --data-dir DIR shows those that there are",
+	"ResourceExistsException":   "malote secret put NAME --data-dir DIR gives an existing secret a new version; malote secret restore NAME --data-dir DIR takes a deletion back",
+	"InvalidRequestException":   "malote secret describe NAME --data-dir DIR tells whether it is scheduled for deletion; malote secret restore NAME --data-dir DIR takes that back",
 }
 
 // secrets calls f with a client of Secrets Manager.
-func (f connectFlags) secrets(ctx context.Context, p *program, call func(*secretsmanager.Client, aws.Config) error) error {
+func (f connectFlags) secrets(ctx context.Context, p *program, name string, call func(*secretsmanager.Client, aws.Config) error) error {
 	cfg, done, err := f.connect(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return said(call(secretsmanager.NewFromConfig(cfg), cfg), secretHints)
+	return said(call(secretsmanager.NewFromConfig(cfg), cfg), secretHints, name, f.DataDir)
 }
 
 type secretListCommand struct {
@@ -55,7 +55,7 @@ type secretListCommand struct {
 
 func (c *secretListCommand) Run(ctx context.Context, p *program) error {
 	var list []types.SecretListEntry
-	err := c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	err := c.secrets(ctx, p, "", func(client *secretsmanager.Client, _ aws.Config) error {
 		pages := secretsmanager.NewListSecretsPaginator(client, &secretsmanager.ListSecretsInput{IncludePlannedDeletion: &c.Deleted})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -118,7 +118,7 @@ func (c *secretCreateCommand) Run(ctx context.Context, p *program) error {
 	}
 	in := &secretsmanager.CreateSecretInput{Name: &c.Name, Description: given(c.Description), KmsKeyId: given(c.KMSKey)}
 	in.SecretString, in.SecretBinary = textOrBinary(value)
-	return c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	return c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		out, err := client.CreateSecret(ctx, in)
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (c *secretGetCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	var value []byte
-	err := c.secrets(ctx, p, func(client *secretsmanager.Client, cfg aws.Config) error {
+	err := c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, cfg aws.Config) error {
 		if c.Key != "" {
 			ref := inject.Ref{ValueFrom: c.Name, Service: inject.SecretsManager, Region: cfg.Region, ID: c.Name, JSONKey: c.Key, VersionStage: c.Stage, VersionID: c.VersionID}
 			values, err := (&inject.Resolver{Config: cfg}).Resolve(ctx, []inject.Ref{ref})
@@ -208,7 +208,7 @@ func (c *secretPutCommand) Run(ctx context.Context, p *program) error {
 	}
 	in := &secretsmanager.PutSecretValueInput{SecretId: &c.Name}
 	in.SecretString, in.SecretBinary = textOrBinary(value)
-	return c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	return c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		out, err := client.PutSecretValue(ctx, in)
 		if err != nil {
 			return err
@@ -225,7 +225,7 @@ type secretDescribeCommand struct {
 }
 
 func (c *secretDescribeCommand) Run(ctx context.Context, p *program) error {
-	return c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	return c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		s, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &c.Name})
 		if err != nil {
 			return err
@@ -253,7 +253,7 @@ type secretVersionsCommand struct {
 
 func (c *secretVersionsCommand) Run(ctx context.Context, p *program) error {
 	var list []types.SecretVersionsListEntry
-	err := c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	err := c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		pages := secretsmanager.NewListSecretVersionIdsPaginator(client, &secretsmanager.ListSecretVersionIdsInput{SecretId: &c.Name})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -293,7 +293,7 @@ func (c *secretDeleteCommand) Run(ctx context.Context, p *program) error {
 	if c.Force {
 		in.ForceDeleteWithoutRecovery = aws.Bool(true)
 	}
-	return c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	return c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		out, err := client.DeleteSecret(ctx, in)
 		if err != nil {
 			return err
@@ -302,7 +302,7 @@ func (c *secretDeleteCommand) Run(ctx context.Context, p *program) error {
 			fmt.Fprintf(p.stderr, "malote: deleted %s\n", c.Name)
 			return nil
 		}
-		fmt.Fprintf(p.stderr, "malote: %s is deleted on %s\nmalote: hint: malote secret restore %s takes that back until then\n", c.Name, when(out.DeletionDate), c.Name)
+		fmt.Fprintf(p.stderr, "malote: %s is deleted on %s\nmalote: hint: malote secret restore %s%s takes that back until then\n", c.Name, when(out.DeletionDate), shellWord(c.Name), dataDirFlag(c.DataDir))
 		return nil
 	})
 }
@@ -313,7 +313,7 @@ type secretRestoreCommand struct {
 }
 
 func (c *secretRestoreCommand) Run(ctx context.Context, p *program) error {
-	return c.secrets(ctx, p, func(client *secretsmanager.Client, _ aws.Config) error {
+	return c.secrets(ctx, p, c.Name, func(client *secretsmanager.Client, _ aws.Config) error {
 		_, err := client.RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: &c.Name})
 		return err
 	})

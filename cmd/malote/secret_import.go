@@ -13,6 +13,8 @@ import (
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/malote/malote/internal/spoken"
 )
 
 type secretImportCommand struct {
@@ -64,14 +66,14 @@ func (c *secretImportCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	defer done()
-	var to destination = &secretDestination{secretsmanager.NewFromConfig(cfg)}
+	var to destination = &secretDestination{secretsmanager.NewFromConfig(cfg), c.DataDir}
 	if c.To == "param" {
 		to = &paramDestination{ssm.NewFromConfig(cfg)}
 	}
 	var there []string
 	for _, x := range list {
 		if err := to.look(ctx, x); err != nil {
-			return said(err, secretHints)
+			return said(err, secretHints, x.name, c.DataDir)
 		}
 		if x.exists {
 			there = append(there, x.name)
@@ -97,7 +99,7 @@ func (c *secretImportCommand) Run(ctx context.Context, p *program) error {
 	block := []map[string]string{}
 	for i, x := range list {
 		if err := to.write(ctx, x); err != nil {
-			err = said(err, nil)
+			err = spoken.Error(err)
 			if i > 0 {
 				err = &hintError{fmt.Errorf("%d of %d imported, then %s: %w", i, len(list), x.name, err), "run it again with --overwrite when that is mended"}
 			}
@@ -172,7 +174,10 @@ type destination interface {
 	write(context.Context, *imported) error // sets valueFrom
 }
 
-type secretDestination struct{ client *secretsmanager.Client }
+type secretDestination struct {
+	client  *secretsmanager.Client
+	dataDir string // that was asked for
+}
 
 func (d *secretDestination) look(ctx context.Context, x *imported) error {
 	s, err := d.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &x.name})
@@ -183,7 +188,7 @@ func (d *secretDestination) look(ctx context.Context, x *imported) error {
 		return err
 	}
 	if s.DeletedDate != nil {
-		return &hintError{fmt.Errorf("%s is scheduled for deletion on %s", x.name, when(s.DeletedDate)), "malote secret restore takes that back"}
+		return &hintError{fmt.Errorf("%s is scheduled for deletion on %s", x.name, when(s.DeletedDate)), "malote secret restore " + shellWord(x.name) + dataDirFlag(d.dataDir) + " takes that back"}
 	}
 	x.exists = true
 	return nil

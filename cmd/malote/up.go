@@ -196,9 +196,9 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	}
 	fmt.Fprintf(p.stderr, "malote: listening on %s\n", cmp.Or(public, server.URL()))
 	if f.TLS {
-		fmt.Fprintf(p.stderr, "malote: hint: clients trust it with AWS_CA_BUNDLE=%s (what is no SDK of AWS's: SSL_CERT_FILE); malote ca%s prints that file\n", f.caBundle, f.dataDirFlag())
+		fmt.Fprintf(p.stderr, "malote: hint: clients trust it with AWS_CA_BUNDLE=%s (what is no SDK of AWS's: SSL_CERT_FILE); malote ca%s prints that file\n", f.caBundle, dataDirFlag(f.DataDir))
 	}
-	fmt.Fprintf(p.stderr, "malote: hint: eval \"$(malote env%s)\"\n", f.dataDirFlag())
+	fmt.Fprintf(p.stderr, "malote: hint: eval \"$(malote env%s)\"\n", dataDirFlag(f.DataDir))
 
 	defer time.AfterFunc(settle, giveBack).Stop()
 
@@ -243,14 +243,6 @@ func (f *serveFlags) listen(ctx context.Context, address string, log *slog.Logge
 		return nil, &hintError{err, "--tls makes a certificate, --tls-cert and --tls-key give one, --allow-plain-http allows it"}
 	}
 	return server, err
-}
-
-// dataDirFlag repeats --data-dir where it is needed.
-func (f *serveFlags) dataDirFlag() string {
-	if f.DataDir == "" || os.Getenv("MALOTE_DATA_DIR") != "" {
-		return ""
-	}
-	return " --data-dir " + f.DataDir
 }
 
 // engineFlags are those of commands that run tasks.

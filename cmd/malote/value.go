@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/aws/smithy-go"
@@ -104,14 +105,15 @@ func (p *program) table(rows func(w io.Writer)) error {
 	return w.Flush()
 }
 
-// said is an error of the SDK in the service's own words, with what the user can do.
-func said(err error, hints map[string]string) error {
+// said is an error of the SDK in the service's own words, with what the user can do: a hint for
+// its code, in which NAME is replaced by name and " --data-dir DIR" by what dataDirFlag says.
+func said(err error, hints map[string]string, name, dataDir string) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return err
 	}
 	if hint := hints[api.ErrorCode()]; hint != "" {
-		return &hintError{spoken.Error(err), hint}
+		return &hintError{spoken.Error(err), strings.NewReplacer("NAME", shellWord(name), " --data-dir DIR", dataDirFlag(dataDir)).Replace(hint)}
 	}
 	return spoken.Error(err)
 }

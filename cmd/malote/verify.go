@@ -68,7 +68,7 @@ func (c *verifyCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	v := &verifier{cfg: cfg, account: accountOf(definition), trusts: map[string]error{}}
+	v := &verifier{cfg: cfg, account: accountOf(definition), trusts: map[string]error{}, grant: "malote run --grant" + dataDirFlag(c.DataDir) + " " + shellWord(c.TaskDefinition)}
 	failed, unsure := 0, 0
 	for _, n := range needs {
 		f := v.check(ctx, n)
@@ -124,6 +124,7 @@ type verifier struct {
 	cfg     aws.Config
 	account string
 	trusts  map[string]error // by role: nil when ECS may assume it
+	grant   string           // the command that makes roles
 }
 
 func (v *verifier) check(ctx context.Context, n need) finding {
@@ -160,7 +161,7 @@ func (v *verifier) checkTrust(ctx context.Context, role string, f *finding) {
 func (v *verifier) trust(ctx context.Context, role string) error {
 	out, err := iam.NewFromConfig(v.cfg).GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(roleName(role))})
 	if missing := new(types.NoSuchEntityException); errors.As(err, &missing) {
-		return fmt.Errorf("the role %s does not exist; malote run --grant makes it", role)
+		return fmt.Errorf("the role %s does not exist; %s makes it", role, v.grant)
 	}
 	if err != nil {
 		return err
