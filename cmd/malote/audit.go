@@ -134,16 +134,22 @@ func (c *auditQueryCommand) Run(ctx context.Context, p *program) error {
 	if f.Until, err = instant("--until", c.Until, time.Now()); err != nil {
 		return err
 	}
-	return c.print(p, func(yield func(*audit.Entry, error) bool) {
+	found := false
+	err = c.print(p, func(yield func(*audit.Entry, error) bool) {
 		for e, err := range audit.Query(c.path(), f) {
 			if err == nil {
 				err = ctx.Err()
 			}
+			found = true
 			if !yield(e, err) || err != nil {
 				return
 			}
 		}
 	}, false)
+	if err == nil && !found {
+		fmt.Fprintf(p.stderr, "malote: no record of %s matched\n", c.path())
+	}
+	return err
 }
 
 // instant reads a time, or how long before now it was; "" is none.
