@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/malote/malote/store"
 	"github.com/malote/malote/store/bolt"
 )
@@ -38,13 +40,16 @@ func (c *backupCommand) Run(ctx context.Context, p *program) error {
 	if err := c.free(filepath.Join(dir, storeFile)); err != nil {
 		return err
 	}
-	size, err := replaceFile(c.File, func(w io.Writer) error {
+	size, err := writeFile(c.File, c.Replace, func(w io.Writer) error {
 		err := copyControl(ctx, dir, "/store", w)
 		if errors.Is(err, errNotRunning) {
 			err = copyStopped(dir, w)
 		}
 		return err
 	})
+	if errors.Is(err, fs.ErrExist) && !c.Replace {
+		return c.thereAlready()
+	}
 	if err != nil {
 		return fmt.Errorf("copying the store of %s: %w", dir, err)
 	}
@@ -64,13 +69,17 @@ func (c *backupCommand) free(live string) error {
 	case err != nil:
 		return err
 	case !c.Replace:
-		return &hintError{fmt.Errorf("%s is there already", c.File), "--replace puts the copy in its place"}
+		return c.thereAlready()
 	}
 	// What a running malote writes from then on would go to a file without a name.
 	if store, err := os.Stat(live); err == nil && os.SameFile(there, store) {
 		return fmt.Errorf("%s is the store itself", c.File)
 	}
 	return nil
+}
+
+func (c *backupCommand) thereAlready() error {
+	return &hintError{fmt.Errorf("%s is there already", c.File), "--replace puts the copy in its place"}
 }
 
 // copyStopped copies the store of a malote that does not run.
@@ -108,8 +117,9 @@ func copyControl(ctx context.Context, dataDir, path string, w io.Writer) error {
 	return err
 }
 
-// replaceFile writes a file for its owner alone, whole or not at all, and tells its size.
-func replaceFile(path string, write func(io.Writer) error) (size int64, err error) {
+// writeFile writes a file for its owner alone, whole or not at all, and tells its size. Unless it
+// may replace one, a file that is there when the new one is whole stays: fs.ErrExist.
+func writeFile(path string, replace bool, write func(io.Writer) error) (size int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return 0, err
@@ -128,7 +138,7 @@ func replaceFile(path string, write func(io.Writer) error) (size int64, err erro
 		err = closed
 	}
 	if err == nil {
-		err = os.Rename(file.Name(), path)
+		err = place(file.Name(), path, replace)
 	}
 	if err != nil {
 		return 0, err
@@ -139,4 +149,20 @@ func replaceFile(path string, write func(io.Writer) error) (size int64, err erro
 	}
 	defer dir.Close()
 	return size, dir.Sync()
+}
+
+// place gives a file its name.
+func place(file, path string, replace bool) error {
+	if replace {
+		return os.Rename(file, path)
+	}
+	err := os.Link(file, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// A file system without links.
+	if err := unix.Renameat2(unix.AT_FDCWD, file, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE); err != nil {
+		return &os.LinkError{Op: "rename", Old: file, New: path, Err: err}
+	}
+	return nil
 }

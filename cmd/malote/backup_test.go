@@ -133,6 +133,39 @@ func TestBackupBroken(t *testing.T) {
 	}
 }
 
+// What comes into the place of the copy while it is made is somebody's.
+func TestBackupMeanwhile(t *testing.T) {
+	t.Parallel()
+	to := t.TempDir()
+	file := filepath.Join(to, "copy.db")
+	dir := serveCopies(t, func(w io.Writer) error {
+		if err := os.WriteFile(file, []byte("another's"), 0o600); err != nil {
+			return err
+		}
+		_, err := w.Write([]byte("the copy"))
+		return err
+	})
+	backup := func(replace bool) error {
+		return (&backupCommand{File: file, Replace: replace, DataDir: dir}).Run(t.Context(), &program{stderr: io.Discard})
+	}
+	err := backup(false)
+	if hint := hinter(nil); err == nil || err.Error() != file+" is there already" || !errors.As(err, &hint) {
+		t.Errorf("error %v, want one that says that %s is there already, with a hint", err, file)
+	}
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != "another's" {
+		t.Errorf("the file is %q, %v", kept, err)
+	}
+	if left, err := os.ReadDir(to); err != nil || len(left) != 1 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if err := backup(true); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "the copy" {
+		t.Errorf("replaced: the file is %q, %v", got, err)
+	}
+}
+
 func TestBackupOfEtcd(t *testing.T) {
 	t.Parallel()
 	dir := serveCopies(t, func(w io.Writer) error { return copyStore(new(etcd.Store), w) })
