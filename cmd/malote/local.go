@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/malote/malote/service/iam/directory"
@@ -159,9 +160,13 @@ func (b *begun) Write(p []byte) (int, error) {
 // errNotRunning says that no malote answers for a data directory.
 var errNotRunning = errors.New("no malote runs on this data directory")
 
-// askControl asks the malote that runs on dataDir, or returns errNotRunning. The answer is
-// one of success, whose body the caller closes.
+// askControl asks the malote that runs on dataDir. When nobody listens there it returns
+// errNotRunning, and another error when somebody may. The answer is one of success, whose body
+// the caller closes.
 func askControl(ctx context.Context, dataDir, method, path string) (*http.Response, error) {
+	if len(controlSocket(dataDir)) > maxSocketName {
+		return nil, errNotRunning // see checkDataDir
+	}
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", controlSocket(dataDir))
@@ -174,10 +179,16 @@ func askControl(ctx context.Context, dataDir, method, path string) (*http.Respon
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("the malote on %s belongs to another user: %w", dataDir, fs.ErrPermission)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+			return nil, errNotRunning
 		}
-		return nil, errNotRunning
+		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+			err = wrapped.Err // its URL is nobody's
+		}
+		return nil, fmt.Errorf("asking the malote on %s: %w", dataDir, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
