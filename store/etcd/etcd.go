@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,7 @@ const (
 
 // Config says where the cluster is.
 type Config struct {
-	Endpoints []string    // http://10.0.0.1:2379, …
+	Endpoints []string    // http://10.0.0.1:2379, or https:// with TLS
 	Prefix    string      // of all keys; "" means "malote/"
 	TLS       *tls.Config // nil for none
 	Username  string      // "" for none
@@ -90,7 +91,12 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		DialOptions:          []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: config.Timeout})},
 		Logger:               zap.NewNop(), // every failure is an error that we return
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, rpctypes.ErrAuthFailed):
+		return nil, fmt.Errorf("store: etcd at %s does not know user %s with that password: %w", strings.Join(config.Endpoints, ", "), config.Username, err)
+	case err != nil && ctx.Err() == nil:
+		return nil, unreached(ctx, config, err)
+	case err != nil:
 		return nil, fmt.Errorf("store: connecting to etcd at %s: %w", strings.Join(config.Endpoints, ", "), err)
 	}
 	s := &Store{client: client, prefix: config.Prefix, timeout: config.Timeout, slow: make(chan struct{}, 1)}
@@ -98,9 +104,49 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if _, err := s.get(ctx, s.prefix+"k/", clientv3.WithCountOnly()); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("store: etcd at %s does not answer: %w", strings.Join(config.Endpoints, ", "), err)
+		return nil, unreached(ctx, config, err)
 	}
 	return s, nil
+}
+
+// unreached says why the cluster could not be read. gRPC tries again until the time is over, and
+// tells that alone: where it is TLS that fails, a handshake of our own tells more.
+func unreached(ctx context.Context, config Config, err error) error {
+	endpoints := strings.Join(config.Endpoints, ", ")
+	if errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrUserEmpty) {
+		return fmt.Errorf("store: etcd at %s refuses keys below %s: %w", endpoints, config.Prefix, err)
+	}
+	if config.TLS != nil {
+		for _, endpoint := range config.Endpoints {
+			if refused := handshake(ctx, config, strings.TrimPrefix(endpoint, "https://")); refused != nil {
+				return fmt.Errorf("store: etcd at %s: %w", endpoint, refused)
+			}
+		}
+	}
+	return fmt.Errorf("store: etcd at %s does not answer: %w", endpoints, err)
+}
+
+// handshake returns what either side has against the other, nil if nothing.
+func handshake(ctx context.Context, config Config, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, config.Timeout)
+	defer cancel()
+	with := config.TLS.Clone()
+	with.NextProtos = []string{"h2"}
+	conn, err := (&tls.Dialer{Config: with}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// By TLS 1.3 the server looks at our certificate last: with that comes a byte, or an alert.
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	if refused := (*net.OpError)(nil); errors.As(err, &refused) && refused.Op == "remote error" {
+		return err
+	}
+	return nil
 }
 
 func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {

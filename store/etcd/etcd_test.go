@@ -1,6 +1,7 @@
 package etcd_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,4 +205,64 @@ func TestAwayForLong(t *testing.T) {
 			t.Errorf("not asked for %v", gap)
 		}
 	}
+}
+
+// TestSecure has the whole suite over TLS, logged in as who may touch the prefix alone.
+func TestSecure(t *testing.T) {
+	etcdtest.Need(t)
+	server, err := etcdtest.StartSecure(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	right := etcd.Config{Endpoints: []string{server.Endpoint}, TLS: server.TLS, Username: server.User, Password: server.Password, Timeout: 20 * time.Second}
+
+	var stores atomic.Int64
+	t.Run("store", func(t *testing.T) {
+		storetest.Test(t, func(tb testing.TB) store.Store {
+			config := right
+			config.Prefix = fmt.Sprintf("malote/test%d/", stores.Add(1))
+			opened, err := etcd.Open(tb.Context(), config)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			return opened
+		})
+	})
+
+	port := server.Endpoint[strings.LastIndexByte(server.Endpoint, ':'):]
+	for _, tt := range []struct {
+		name   string
+		change func(*etcd.Config)
+		want   string
+	}{
+		{"of an unknown authority", func(c *etcd.Config) { c.TLS = &tls.Config{Certificates: c.TLS.Certificates} }, "certificate signed by unknown authority"},
+		{"by another name", func(c *etcd.Config) { c.Endpoints = []string{"https://localhost" + port} }, "certificate is not valid for any names, but wanted to match localhost"},
+		{"without a certificate", func(c *etcd.Config) { c.TLS = &tls.Config{RootCAs: c.TLS.RootCAs} }, "certificate"},
+		{"with another password", func(c *etcd.Config) { c.Password = "wrong" }, "does not know user malote with that password"},
+		{"without login", func(c *etcd.Config) { c.Username, c.Password = "", "" }, "refuses keys below malote/: "},
+		{"beyond the prefix", func(c *etcd.Config) { c.Prefix = "other/" }, "refuses keys below other/: store: reading: etcdserver: permission denied"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := right
+			config.Timeout = 2 * time.Second
+			tt.change(&config)
+			opened, err := etcd.Open(t.Context(), config)
+			if err == nil {
+				opened.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), right.Password) {
+				t.Errorf("Open = %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+
+	// Each member is asked for its own name.
+	config := right
+	config.Endpoints = []string{"https://localhost:1", server.Endpoint}
+	opened, err := etcd.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.Close()
 }

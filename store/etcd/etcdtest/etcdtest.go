@@ -30,6 +30,18 @@ type Server struct {
 	stores atomic.Int64
 }
 
+// Need fails the test without an etcd binary, unless MALOTE_TEST_WITHOUT, a list with commas,
+// contains "etcd".
+func Need(tb testing.TB) {
+	tb.Helper()
+	if _, err := exec.LookPath("etcd"); err != nil {
+		if slices.Contains(strings.Split(os.Getenv("MALOTE_TEST_WITHOUT"), ","), "etcd") {
+			tb.Skip("no etcd, as MALOTE_TEST_WITHOUT says")
+		}
+		tb.Fatal("no etcd binary: install Debian's etcd-server, or set MALOTE_TEST_WITHOUT=etcd")
+	}
+}
+
 // Shared is one server for the tests of a package, started by the first that asks.
 //
 //	var shared etcdtest.Shared
@@ -50,16 +62,10 @@ func (s *Shared) Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Server returns the shared server. Without an etcd binary the test fails, unless
-// MALOTE_TEST_WITHOUT, a list with commas, contains "etcd".
+// Server returns the shared server, and fails the test as Need does.
 func (s *Shared) Server(tb testing.TB) *Server {
 	tb.Helper()
-	if _, err := exec.LookPath("etcd"); err != nil {
-		if slices.Contains(strings.Split(os.Getenv("MALOTE_TEST_WITHOUT"), ","), "etcd") {
-			tb.Skip("no etcd, as MALOTE_TEST_WITHOUT says")
-		}
-		tb.Fatal("no etcd binary: install Debian's etcd-server, or set MALOTE_TEST_WITHOUT=etcd")
-	}
+	Need(tb)
 	s.once.Do(func() { s.server, s.err = Start() })
 	if s.err != nil {
 		tb.Fatal(s.err)
@@ -69,34 +75,37 @@ func (s *Shared) Server(tb testing.TB) *Server {
 
 // Start runs etcd on free ports of the loopback interface, with its data in a
 // temporary directory.
-func Start() (*Server, error) {
+func Start() (*Server, error) { return startAgain("http", etcd.Config{}) }
+
+// startAgain starts etcd with flags, where as is how a client finds it that knows what they ask for.
+func startAgain(scheme string, as etcd.Config, flags ...string) (*Server, error) {
 	var err error
 	for range 5 { // a port can be taken between asking and using
 		var s *Server
-		if s, err = start(); err == nil {
+		if s, err = start(scheme, as, flags); err == nil {
 			return s, nil
 		}
 	}
 	return nil, err
 }
 
-func start() (*Server, error) {
+func start(scheme string, as etcd.Config, flags []string) (*Server, error) {
 	dir, err := os.MkdirTemp("", "etcdtest-")
 	if err != nil {
 		return nil, err
 	}
-	client, err := freeURL()
+	client, err := freeURL(scheme)
 	if err != nil {
 		return nil, err
 	}
-	peer, err := freeURL()
+	peer, err := freeURL("http")
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Endpoint: client, dir: dir, exited: make(chan struct{})}
-	s.cmd = exec.Command("etcd", "--name", "test", "--data-dir", dir,
+	s.cmd = exec.Command("etcd", append([]string{"--name", "test", "--data-dir", dir,
 		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "test="+peer)
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "test=" + peer}, flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := s.cmd.Start(); err != nil {
 		os.RemoveAll(dir)
@@ -116,7 +125,8 @@ func start() (*Server, error) {
 			return nil, fmt.Errorf("etcd exited: %s", s.output.Bytes())
 		default:
 		}
-		probe, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{client}, Timeout: time.Second})
+		as.Endpoints, as.Timeout = []string{client}, time.Second
+		probe, err := etcd.Open(ctx, as)
 		if err == nil {
 			probe.Close()
 			return s, nil
@@ -126,13 +136,13 @@ func start() (*Server, error) {
 	return nil, fmt.Errorf("etcd does not answer: %s", s.output.Bytes())
 }
 
-func freeURL() (string, error) {
+func freeURL(scheme string) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	defer l.Close()
-	return "http://" + l.Addr().String(), nil
+	return scheme + "://" + l.Addr().String(), nil
 }
 
 // Stop ends the server and removes its data.
