@@ -22,8 +22,8 @@ type accountCommands struct {
 
 // accountFlags are those of commands that are for whoever owns the data directory.
 type accountFlags struct {
-	DataDir string `help:"Whose accounts." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store   string `help:"The etcd cluster, if data is there: etcd://HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	DataDir    string `help:"Whose accounts." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	storeFlags `embed:""`
 }
 
 // ask puts a question to the malote that runs on the data directory, or, without one, to the
@@ -44,7 +44,7 @@ func (f *accountFlags) offline(ctx context.Context, dir string, do func(*plane) 
 	if !exists(dir) {
 		return nil, &hintError{fmt.Errorf("%s: there is no such data directory", dir), "malote up" + dataDirFlag(f.DataDir) + storeFlag(f.Store) + " makes it, and the first account"}
 	}
-	plane, err := planeFlags{DataDir: dir, Store: f.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, storeFlags: f.storeFlags, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

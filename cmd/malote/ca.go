@@ -24,9 +24,9 @@ import (
 const caFile = "ca.pem"
 
 type caCommand struct {
-	DataDir string `help:"Whose authority." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store   string `help:"The etcd cluster, if data is there: etcd://HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
-	Replace bool   `help:"Make another authority first: for a key that somebody else may have. Clients trust malote again when they have its certificate."`
+	DataDir    string `help:"Whose authority." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	storeFlags `embed:""`
+	Replace    bool `help:"Make another authority first: for a key that somebody else may have. Clients trust malote again when they have its certificate."`
 }
 
 func (caCommand) Help() string {
@@ -66,7 +66,7 @@ func (c *caCommand) offline(ctx context.Context, dir string) (err error) {
 	if !exists(filepath.Join(dir, caFile)) {
 		return &hintError{fmt.Errorf("%s: no malote has an authority here", dir), "start one with malote up --tls" + dataDirFlag(c.DataDir) + ", or name its --data-dir"}
 	}
-	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, storeFlags: c.storeFlags, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

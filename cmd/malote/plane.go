@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/malote/malote/audit"
@@ -21,14 +19,12 @@ import (
 	"github.com/malote/malote/service/iam/directory"
 	"github.com/malote/malote/service/s3/blobs"
 	"github.com/malote/malote/store"
-	"github.com/malote/malote/store/bolt"
-	"github.com/malote/malote/store/etcd"
 )
 
 // planeFlags say what a control plane in this process stands on.
 type planeFlags struct {
-	DataDir        string   `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store          string   `help:"An etcd cluster instead of a file: etcd://HOST:PORT,HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	DataDir        string `help:"Where data is kept. Default: /var/lib/malote for root, else below the home directory." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	storeFlags     `embed:""`
 	Objects        string   `help:"Where the bodies of S3's objects are kept, sealed: a folder, or another's bucket (s3://NAME?region=…, azblob://CONTAINER, gs://NAME). Default: objects in the data directory; with --store there is none, and without one no S3." env:"MALOTE_OBJECTS" placeholder:"URL"`
 	S3Domain       []string `name:"s3-domain" help:"A name of this malote's below which S3's buckets have theirs: bucket.s3.example.com." env:"MALOTE_S3_DOMAIN" placeholder:"NAME"`
 	Account        string   `help:"The account of malote env and of malote up's engine. Default: the first one, which the first start makes with this id, or else 123456789012." env:"MALOTE_ACCOUNT" placeholder:"ID"`
@@ -80,7 +76,7 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	backing, err := f.openStore(ctx, p.dir)
+	backing, err := f.openStore(ctx, p.dir, log)
 	if err != nil {
 		return nil, err
 	}
@@ -146,22 +142,6 @@ const (
 
 	defaultAccount = "123456789012"
 )
-
-// openStore opens the file in dir, or the cluster.
-func (f planeFlags) openStore(ctx context.Context, dir string) (store.Store, error) {
-	if f.Store == "" {
-		return bolt.Open(filepath.Join(dir, storeFile))
-	}
-	u, err := url.Parse(f.Store)
-	if err != nil || u.Scheme != "etcd" || u.Host == "" {
-		return nil, &usageError{fmt.Errorf("--store %q: want etcd://HOST:PORT[,HOST:PORT][/PREFIX]", f.Store)}
-	}
-	var endpoints []string
-	for _, host := range strings.Split(u.Host, ",") {
-		endpoints = append(endpoints, "http://"+host)
-	}
-	return etcd.Open(ctx, etcd.Config{Endpoints: endpoints, Prefix: strings.TrimPrefix(u.Path, "/")})
-}
 
 // openObjects opens where bodies are kept. It is nil for a cluster that was told of no place:
 // a folder on one machine is not where the others look.

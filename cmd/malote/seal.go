@@ -13,8 +13,8 @@ type sealCommands struct {
 }
 
 type sealRotateCommand struct {
-	DataDir string `help:"Whose root key." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
-	Store   string `help:"The etcd cluster, if data is there: etcd://HOST:PORT[/PREFIX]." env:"MALOTE_STORE" placeholder:"URL"`
+	DataDir    string `help:"Whose root key." env:"MALOTE_DATA_DIR" placeholder:"DIR"`
+	storeFlags `embed:""`
 }
 
 func (sealRotateCommand) Help() string {
@@ -43,7 +43,7 @@ func (c *sealRotateCommand) offline(ctx context.Context, dir string) (err error)
 	if !exists(dir) {
 		return fmt.Errorf("%s: there is no such data directory", dir)
 	}
-	plane, err := planeFlags{DataDir: dir, Store: c.Store, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
+	plane, err := planeFlags{DataDir: dir, storeFlags: c.storeFlags, existing: true}.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
