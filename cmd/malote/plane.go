@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/malote/malote/audit"
@@ -56,6 +57,7 @@ type plane struct {
 	engine string // the name of this process's engine, if it has one
 	flags  planeFlags
 	store  store.Store // beneath the keyring
+	lost   string      // what is said of a store that is new beside files of another; "" for nothing
 	close  []func() error
 
 	sealing sync.Mutex // one rotation at a time
@@ -76,6 +78,7 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	found := leftIn(p.dir)
 	backing, err := f.openStore(ctx, p.dir, log)
 	if err != nil {
 		return nil, err
@@ -83,6 +86,15 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 	p.store = backing
 	// Closing the keyring closes the store, but the control plane may not open.
 	p.close = append(p.close, backing.Close)
+	switch none, err := isNew(ctx, backing); {
+	case err != nil:
+		return nil, err
+	case none && f.existing:
+		return nil, &hintError{fmt.Errorf("%w: %s is empty", directory.ErrNoAccount, f.storeName(p.dir)), "malote up makes the first one"}
+	case none && len(found) > 0:
+		p.lost = fmt.Sprintf("%s has none of the data of before, though there is %s: this malote is a new one", f.storeName(p.dir), strings.Join(found, " and "))
+		log.Warn("the store is new beside files of an older one", "store", f.storeName(p.dir), "found", strings.Join(found, ", "))
+	}
 	p.key = seal.NewFile(filepath.Join(p.dir, rootKeyFile))
 	options, err := f.auditOptions()
 	if err != nil {

@@ -59,6 +59,38 @@ func (f storeFlags) openStore(ctx context.Context, dir string, log *slog.Logger)
 	return opened, nil
 }
 
+// storeName is what people call the store of dir.
+func (f storeFlags) storeName(dir string) string {
+	if f.Store == "" {
+		return filepath.Join(dir, storeFile)
+	}
+	return f.Store // which has no password
+}
+
+// leftIn are the files in dir that nobody has who does not have data as well.
+func leftIn(dir string) []string {
+	var found []string
+	for _, name := range []string{rootKeyFile, auditFile} {
+		if path := filepath.Join(dir, name); exists(path) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+// isNew says whether a store has no keyring yet, which comes before all else.
+func isNew(ctx context.Context, s store.Store) (none bool, err error) {
+	err = s.View(ctx, func(tx store.Tx) error {
+		none = true
+		for _, err := range tx.Scan("keyring/", "") {
+			none = false
+			return err
+		}
+		return nil
+	})
+	return none, err
+}
+
 // etcd is what the flags say of a cluster.
 func (f storeFlags) etcd() (config etcd.Config, err error) {
 	var secure bool
