@@ -363,6 +363,20 @@ func (f *File) ready(ctx context.Context, reveals bool) error {
 	}
 }
 
+// Failure is why the log cannot be written, nil when it can. While nothing is recorded, a disk
+// that has become full or broken is not noticed; one that is well again is, by itself.
+func (f *File) Failure() error {
+	if f.open.Load() {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return ErrClosed
+	}
+	return f.err
+}
+
 // Ready puts what Record took on the disk, and returns nil when something may begin whose
 // outcome holds a secret: that is, unless WhenFull says otherwise, when the disk took it.
 func (f *File) Ready(ctx context.Context) error {

@@ -219,6 +219,9 @@ func TestSyncFails(t *testing.T) {
 	if err := ask(true); err != nil {
 		t.Fatal(err)
 	}
+	if err := log.Failure(); err != nil {
+		t.Errorf("Failure = %v on a disk that is well", err)
+	}
 	broken.Store(true)
 	deadline := time.Now().Add(10 * time.Second)
 	for ask(true) == nil {
@@ -235,6 +238,9 @@ func TestSyncFails(t *testing.T) {
 		if err := ask(true); !errors.Is(err, syscall.EIO) {
 			t.Fatalf("a read of a secret: %v, want %v", err, syscall.EIO)
 		}
+		if err := log.Failure(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("Failure = %v, want %v", err, syscall.EIO)
+		}
 	}
 	broken.Store(false)
 	for ask(true) != nil { // though nothing else comes
@@ -243,8 +249,14 @@ func TestSyncFails(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	if err := log.Failure(); err != nil {
+		t.Errorf("Failure = %v on a disk that is well again", err)
+	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if err := log.Failure(); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("Failure of a closed log = %v", err)
 	}
 	if _, err := audit.VerifyWith(path, audit.Expectation{Keys: keys}); err != nil {
 		t.Error(err)
