@@ -162,6 +162,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		Domains:     append([]string{"localhost"}, c.Domains...),
 		Handlers:    map[string]http.Handler{"/acs": ecs.Stream(tasks), "/rotations": secretsmanager.Rotations(secrets), "/holdings": ecs.Holdings(tasks)},
 		Unsigned:    map[string]http.Handler{"/v1/data-channel": ecs.DataChannels(tasks)},
+		Ready:       (&readiness{store: c.Store, audit: c.Audit, log: c.Log}).why,
 		Explain:     func(ctx context.Context, err error) string { return sts.Explain(ctx, tokens, err) },
 		Now:         c.Now,
 		Log:         c.Log,

@@ -12,7 +12,9 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -50,6 +52,9 @@ type Config struct {
 	// Explain is what an error of a method's is answered with in the header
 	// X-Malote-Encoded-Authorization-Message, "" for nothing; nil never has anything.
 	Explain func(ctx context.Context, err error) string
+	// Ready is why requests cannot be done now, in a line that everybody may read, "" when they
+	// can. Nil never has a reason. Anybody may have it called, at any rate.
+	Ready func(ctx context.Context) string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Log gets one line per request; nil discards.
@@ -160,6 +165,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case (path == "/" || path == "/health") && isProbe(r):
 		h["Content-Type"] = []string{"application/json"}
 		_, _ = w.Write([]byte("{\"status\":\"ok\"}\n"))
+	case path == "/ready" && isProbe(r):
+		e.answerReady()
 	case path == "/" || path == "":
 		e.serve()
 	default:
@@ -181,7 +188,21 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isProbe tells a question about liveness from a request by its having nothing of one.
+// answerReady says whether requests can be done: 200, or 503 with the reason.
+func (e *exchange) answerReady() {
+	status, answer := http.StatusOK, "{\"status\":\"ready\"}\n"
+	if e.g.cfg.Ready != nil {
+		if reason := e.g.cfg.Ready(e.r.Context()); reason != "" {
+			quoted, _ := json.Marshal(reason) // never fails for a string
+			status, answer = http.StatusServiceUnavailable, "{\"status\":\"not ready\",\"reason\":"+string(quoted)+"}\n"
+		}
+	}
+	e.w.Header()["Content-Type"] = []string{"application/json"}
+	e.w.WriteHeader(status)
+	_, _ = io.WriteString(e.w, answer)
+}
+
+// isProbe tells a question about liveness or readiness from a request by its having nothing of one.
 func isProbe(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" && r.Header.Get("Authorization") == ""
 }

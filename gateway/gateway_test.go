@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -651,6 +652,28 @@ func TestHealth(t *testing.T) {
 		if response.StatusCode != 200 || body != "{\"status\":\"ok\"}\n" {
 			t.Errorf("GET %s = %d %s", path, response.StatusCode, body)
 		}
+	}
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	var reason atomic.Value
+	reason.Store("")
+	asked := request{method: "GET", path: "/ready", unsigned: true}
+	w := start(t, func(c *gateway.Config) { c.Ready = func(context.Context) string { return reason.Load().(string) } })
+	if response, body := asked.send(t, w.url); response.StatusCode != 200 || body != "{\"status\":\"ready\"}\n" {
+		t.Errorf("GET /ready = %d %s", response.StatusCode, body)
+	}
+	reason.Store("the store does not answer")
+	if response, body := asked.send(t, w.url); response.StatusCode != 503 || body != "{\"status\":\"not ready\",\"reason\":\"the store does not answer\"}\n" {
+		t.Errorf("GET /ready = %d %s, want the reason", response.StatusCode, body)
+	}
+	// It is alive all the same. And a gateway without a Ready is ready.
+	if response, _ := (request{method: "GET", path: "/health", unsigned: true}).send(t, w.url); response.StatusCode != 200 {
+		t.Errorf("GET /health = %d", response.StatusCode)
+	}
+	if response, _ := asked.send(t, start(t, nil).url); response.StatusCode != 200 {
+		t.Errorf("GET /ready = %d without a Ready", response.StatusCode)
 	}
 }
 

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/malote/malote/store/etcd/etcdtest"
 )
@@ -95,6 +98,7 @@ func TestStoreFlagsRefused(t *testing.T) {
 
 // A control plane on a cluster as operators run it: TLS both ways, and a login.
 func TestSecureStore(t *testing.T) {
+	t.Parallel()
 	etcdtest.Need(t)
 	server, err := etcdtest.StartSecure(t.TempDir())
 	if err != nil {
@@ -108,6 +112,15 @@ func TestSecureStore(t *testing.T) {
 	var logged bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	flags := planeFlags{DataDir: t.TempDir(), storeFlags: store}
+	untrusting := flags
+	untrusting.StoreCA = ""
+	_, err = untrusting.open(t.Context(), log)
+	if hinted := (hinter)(nil); !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "--store-ca") {
+		t.Errorf("without --store-ca: %v, want an error with a hint", err)
+	}
+	if err != nil && strings.Contains(err.Error(), server.Password) {
+		t.Error("the password was told")
+	}
 	for _, made := range []bool{true, false} { // the second finds the account of the first
 		plane, err := flags.open(t.Context(), log)
 		if err != nil {
@@ -116,17 +129,27 @@ func TestSecureStore(t *testing.T) {
 		if got := plane.Made.AccessKeyID != ""; got != made {
 			t.Errorf("made an account: %v, want %v", got, made)
 		}
+		ready := func() (int, string) {
+			answer := httptest.NewRecorder()
+			plane.Handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/ready", nil))
+			return answer.Code, answer.Body.String()
+		}
+		if code, body := ready(); code != http.StatusOK {
+			t.Errorf("GET /ready = %d %s", code, body)
+		}
+		if !made { // and then the cluster is gone
+			server.Stop()
+			time.Sleep(1100 * time.Millisecond)
+			if code, body := ready(); code != http.StatusServiceUnavailable || !strings.Contains(body, `"reason":"the store does not answer"`) {
+				t.Errorf("GET /ready without a cluster = %d %s", code, body)
+			}
+		}
 		if err := plane.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	flags.storeFlags.StoreCA = ""
-	_, err = flags.open(t.Context(), log)
-	if hinted := (hinter)(nil); !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "--store-ca") {
-		t.Errorf("without --store-ca: %v, want an error with a hint", err)
-	}
-	if err != nil && strings.Contains(err.Error()+logged.String(), server.Password) {
-		t.Error("the password was told")
+	if strings.Contains(logged.String(), server.Password) {
+		t.Error("the password was logged")
 	}
 }
 
