@@ -33,6 +33,7 @@ func BenchmarkGetSecretValue(b *testing.B) {
 			const body = `{"SecretId":"prod/shop/database-password"}`
 			r := signedRequest(b, b.Context(), "POST", "http://127.0.0.1/", "secretsmanager", body)
 			r.Header.Set("X-Amz-Target", getSecret)
+			sign(b, r, "secretsmanager", body)
 			r.RemoteAddr = "127.0.0.1:1234"
 			reader := bytes.NewReader(nil)
 			r.Body = io.NopCloser(reader)

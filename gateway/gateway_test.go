@@ -438,11 +438,17 @@ func signedRequest(t testing.TB, ctx context.Context, method, url, service, body
 	if err != nil {
 		t.Fatal(err)
 	}
+	sign(t, r, service, body)
+	return r
+}
+
+// sign signs a request as alice, with the headers that it has.
+func sign(t testing.TB, r *http.Request, service, body string) {
+	t.Helper()
 	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: aliceKey, SecretAccessKey: aliceSecret}, r, hex.EncodeToString(sum[:]), service, "us-east-1", time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: aliceKey, SecretAccessKey: aliceSecret}, r, hex.EncodeToString(sum[:]), service, "us-east-1", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 func (q request) send(t testing.TB, base string) (*http.Response, string) {
