@@ -150,13 +150,15 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		services = append(services, gateway.Service{Name: "s3", Impl: objects, MaxBody: s3.MaxBody, Anonymous: s3.Anonymous})
 		upkeeps["s3"] = func(ctx context.Context) error { return s3.Maintain(ctx, objects) }
 	}
-	plane.Services, plane.Metrics = services, metrics(tasks, c.Log)
+	counts := new(gateway.Counts)
+	plane.Services, plane.Metrics = services, metrics(tasks, counts, c.Audit, c.Log)
 	var requests gateway.Audit
 	if c.Audit != nil {
 		requests = audit.NewRequests(c.Audit, c.Now)
 	}
 	plane.Handler, err = gateway.New(gateway.Config{
 		Audit:       requests,
+		Counts:      counts,
 		Services:    services,
 		Credentials: people,
 		Domains:     append([]string{"localhost"}, c.Domains...),

@@ -33,9 +33,10 @@ type exchange struct {
 	id    string
 
 	service   *service
-	operation string // as the client names it
-	path      string // of a handler, once it is the handler's
-	form      string // of a Query request, as it came
+	operation string     // as the client names it
+	op        *operation // once it was looked for; nil when there is none
+	path      string     // of a handler, once it is the handler's
+	form      string     // of a Query request, as it came
 	principal string
 	payload   string // of S3
 
@@ -102,6 +103,7 @@ func (e *exchange) serve() {
 		return
 	}
 	op, err := e.service.operation(e.operation)
+	e.op = op
 	if err == nil {
 		ctx, err = e.begin(ctx, op)
 	}
@@ -503,6 +505,9 @@ func (e *exchange) refuse(f *failure) {
 }
 
 func (e *exchange) logged() string {
+	if e.op != nil {
+		return e.op.logged
+	}
 	if e.path != "" {
 		return e.path
 	}
@@ -515,11 +520,13 @@ func (e *exchange) logged() string {
 	return e.service.name + ":unknown"
 }
 
-// finish logs the exchange. A panic of the service's becomes its internal error; what it
+// finish counts and logs the exchange. A panic of the service's becomes its internal error; what it
 // said may hold values, so only a runtime error's text is logged.
 func (e *exchange) finish() {
+	defer e.count()
 	if p := recover(); p != nil {
 		if p == http.ErrAbortHandler {
+			e.code = "aborted"
 			panic(p)
 		}
 		attrs := []slog.Attr{
@@ -531,6 +538,7 @@ func (e *exchange) finish() {
 		}
 		e.g.cfg.Log.LogAttrs(e.r.Context(), slog.LevelError, "panic", attrs...)
 		if e.status != 0 {
+			e.code = "aborted"
 			panic(http.ErrAbortHandler) // too late for another answer
 		}
 		e.refuse(internal(e.service))

@@ -55,6 +55,8 @@ type Config struct {
 	// Ready is why requests cannot be done now, in a line that everybody may read, "" when they
 	// can. Nil never has a reason. Anybody may have it called, at any rate.
 	Ready func(ctx context.Context) string
+	// Counts counts the requests; nil is for nobody.
+	Counts *Counts
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Log gets one line per request; nil discards.
@@ -94,6 +96,7 @@ type gateway struct {
 	rest     *service            // the one that has paths: S3; nil for none
 	paths    []string            // of Handlers and Unsigned, longest first
 	verifier sigv4.Verifier
+	unknown  outcomes // of requests for no service
 	date     atomic.Pointer[date]
 }
 
@@ -107,6 +110,9 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Counts == nil {
+		cfg.Counts = new(Counts)
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -118,12 +124,13 @@ func New(cfg Config) (http.Handler, error) {
 		cfg.Domains[i] = strings.ToLower(domain)
 	}
 	slices.SortStableFunc(cfg.Domains, func(x, y string) int { return len(y) - len(x) }) // s3.localhost before localhost
-	g := &gateway{cfg: cfg, byName: map[string]*service{}, byTarget: map[string]*service{}, byAPI: map[string]*service{}}
+	g := &gateway{cfg: cfg, byName: map[string]*service{}, byTarget: map[string]*service{}, byAPI: map[string]*service{}, unknown: outcomes{service: "unknown", operation: "unknown"}}
+	cfg.Counts.add(&g.unknown)
 	for _, s := range cfg.Services {
 		if g.byName[s.Name] != nil {
 			return nil, fmt.Errorf("gateway: service %s is given twice", s.Name)
 		}
-		svc, err := newService(s)
+		svc, err := newService(s, cfg.Counts)
 		if err != nil {
 			return nil, fmt.Errorf("gateway: %w", err)
 		}

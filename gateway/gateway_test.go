@@ -661,6 +661,38 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// What is counted is what there is, whatever clients make up.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	counts := new(gateway.Counts)
+	w := start(t, func(c *gateway.Config) { c.Counts = counts })
+	get := request{target: getSecret, body: `{"SecretId":"a"}`}
+	get.send(t, w.url)
+	get.send(t, w.url)
+	get.key, get.secret = aliceKey, "of-somebody-else"
+	get.send(t, w.url)
+	request{target: getSecret, body: `{"SecretId":""}`}.send(t, w.url)
+	for i := range 100 {
+		request{target: fmt.Sprintf("secretsmanager.Made%d", i), body: `{}`}.send(t, w.url)
+		request{target: fmt.Sprintf("made%d.GetSecretValue", i), body: `{}`}.send(t, w.url)
+	}
+	request{method: "GET", path: "/health", unsigned: true}.send(t, w.url)
+	got := map[gateway.Count]bool{}
+	for c := range counts.All() {
+		got[c] = true
+	}
+	want := map[gateway.Count]bool{
+		{Service: "secretsmanager", Operation: "GetSecretValue", Code: "ok", N: 2}:                        true,
+		{Service: "secretsmanager", Operation: "GetSecretValue", Code: "InvalidSignatureException", N: 1}: true,
+		{Service: "secretsmanager", Operation: "GetSecretValue", Code: "ValidationException", N: 1}:       true,
+		{Service: "secretsmanager", Operation: "unknown", Code: "UnknownOperationException", N: 100}:      true,
+		{Service: "unknown", Operation: "unknown", Code: "UnknownOperationException", N: 100}:             true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
 func TestReady(t *testing.T) {
 	t.Parallel()
 	var reason atomic.Value

@@ -66,6 +66,7 @@ func (e *exchange) serveREST() {
 	}
 	ctx := who.ctx
 	op, err := e.service.operation(e.operation)
+	e.op = op
 	if err == nil {
 		ctx, err = e.begin(ctx, op)
 	}

@@ -27,14 +27,16 @@ type service struct {
 	maxBody    int64           // 0: as any
 	anonymous  map[string]bool // operations that need no credentials
 	operations func() (map[string]*operation, error)
+	unknown    outcomes // of requests for no operation
 }
 
 // operation is a method and what must be known to call it.
 type operation struct {
-	name   string
-	logged string // service:Name
-	method reflect.Value
-	in     reflect.Type // the structure
+	name     string
+	logged   string // service:Name
+	outcomes outcomes
+	method   reflect.Value
+	in       reflect.Type // the structure
 
 	out reflect.Type // the structure
 
@@ -53,16 +55,23 @@ var (
 	errorType   = reflect.TypeFor[error]()
 )
 
-func newService(s Service) (*service, error) {
+func newService(s Service, counts *Counts) (*service, error) {
 	m, ok := model.For(s.Name)
 	if !ok {
 		return nil, fmt.Errorf("%s is no service of AWS's that is known here", s.Name)
 	}
-	svc := &service{name: s.Name, model: m, maxBody: s.MaxBody, anonymous: make(map[string]bool, len(s.Anonymous))}
+	svc := &service{name: s.Name, model: m, maxBody: s.MaxBody, anonymous: make(map[string]bool, len(s.Anonymous)), unknown: outcomes{service: s.Name, operation: "unknown"}}
+	counts.add(&svc.unknown)
 	for _, name := range s.Anonymous {
 		svc.anonymous[name] = true
 	}
-	svc.operations = sync.OnceValues(func() (map[string]*operation, error) { return operations(s, m) })
+	svc.operations = sync.OnceValues(func() (map[string]*operation, error) {
+		all, err := operations(s, m)
+		for _, op := range all {
+			counts.add(&op.outcomes)
+		}
+		return all, err
+	})
 	switch m.Protocol {
 	case model.JSON:
 		svc.codec.Lower = s.Name == "ecs" || s.Name == "logs"
@@ -103,7 +112,7 @@ func operations(s Service, m *model.Service) (map[string]*operation, error) {
 			wrong = append(wrong, fmt.Errorf("%s.%s: AWS's %s has no such operation", v.Type(), name, m.Name))
 			continue
 		}
-		done[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem(), out: t.Out(0).Elem()}
+		done[name] = &operation{name: name, logged: m.Name + ":" + name, method: v.Method(i), in: t.In(1).Elem(), out: t.Out(0).Elem(), outcomes: outcomes{service: m.Name, operation: name}}
 	}
 	for _, name := range s.Anonymous {
 		if done[name] == nil {
