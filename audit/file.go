@@ -363,6 +363,14 @@ func (f *File) ready(ctx context.Context, reveals bool) error {
 	}
 }
 
+// Refusal is Failure where it has requests refused, which it has not with Continue.
+func (f *File) Refusal() error {
+	if f.o.WhenFull == Continue {
+		return nil
+	}
+	return f.Failure()
+}
+
 // Failure is why the log cannot be written, nil when it can. While nothing is recorded, a disk
 // that has become full or broken is not noticed; one that is well again is, by itself.
 func (f *File) Failure() error {

@@ -93,6 +93,9 @@ func TestWhenFull(t *testing.T) {
 			if begun, ended := ask(true); begun != tt.reads || ended != tt.reads {
 				t.Errorf("a read of a secret: begun %v, ended %v, want %v", begun, ended, tt.reads)
 			}
+			if err := log.Refusal(); (err == nil) != tt.reads {
+				t.Errorf("Refusal = %v, want one: %v", err, !tt.reads)
+			}
 			if begun, ended := ask(false); begun != tt.acts || ended != tt.acts {
 				t.Errorf("another request: begun %v, ended %v, want %v", begun, ended, tt.acts)
 			}
@@ -240,6 +243,9 @@ func TestSyncFails(t *testing.T) {
 		}
 		if err := log.Failure(); !errors.Is(err, syscall.EIO) {
 			t.Fatalf("Failure = %v, want %v", err, syscall.EIO)
+		}
+		if err := log.Refusal(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("Refusal = %v, want %v", err, syscall.EIO)
 		}
 	}
 	broken.Store(false)

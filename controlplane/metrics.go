@@ -97,3 +97,11 @@ func (h auditHealth) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(auditWritable, prometheus.GaugeValue, writable)
 }
+
+// auditFailure is why the audit cannot be written, as far as it knows.
+func auditFailure(log audit.Log) error {
+	if file, ok := log.(interface{ Failure() error }); ok {
+		return file.Failure()
+	}
+	return nil
+}

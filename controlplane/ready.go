@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/malote/malote/audit"
 	"github.com/malote/malote/store"
 )
@@ -24,7 +26,8 @@ type readiness struct {
 	audit audit.Log
 	log   *slog.Logger
 
-	mu     sync.Mutex // guards what follows, and has one look at a time
+	one    singleflight.Group
+	mu     sync.Mutex // guards what follows
 	looked time.Time
 	reason string
 }
@@ -33,21 +36,31 @@ type readiness struct {
 // hosts: the log has those, once for each time that it changes.
 func (r *readiness) why(ctx context.Context) string {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.looked.IsZero() && time.Since(r.looked) < readyFor {
-		return r.reason
+	reason, fresh := r.reason, !r.looked.IsZero() && time.Since(r.looked) < readyFor
+	r.mu.Unlock()
+	if fresh {
+		return reason
 	}
 	// Whoever asked may hang up; the answer is for others, too.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+	found, _, _ := r.one.Do("", func() (any, error) { return r.again(context.WithoutCancel(ctx)), nil })
+	return found.(string)
+}
+
+// again looks, and remembers.
+func (r *readiness) again(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	reason, err := r.look(ctx)
+	r.mu.Lock()
+	before := r.reason
+	r.reason, r.looked = reason, time.Now()
+	r.mu.Unlock()
 	switch {
-	case reason != "" && reason != r.reason:
+	case reason != "" && reason != before:
 		r.log.Error("not ready: "+reason, "err", err)
-	case reason == "" && r.reason != "":
+	case reason == "" && before != "":
 		r.log.Info("ready again")
 	}
-	r.reason, r.looked = reason, time.Now()
 	return reason
 }
 
@@ -59,16 +72,10 @@ func (r *readiness) look(ctx context.Context) (reason string, err error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return "the store does not answer", err
 	}
-	if err := auditFailure(r.audit); err != nil {
-		return "the audit cannot be written", err
+	if file, ok := r.audit.(interface{ Refusal() error }); ok {
+		if err := file.Refusal(); err != nil {
+			return "the audit cannot be written", err
+		}
 	}
 	return "", nil
-}
-
-// auditFailure is why the audit cannot be written, as far as it knows.
-func auditFailure(log audit.Log) error {
-	if file, ok := log.(interface{ Failure() error }); ok {
-		return file.Failure()
-	}
-	return nil
 }

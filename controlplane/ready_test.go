@@ -42,6 +42,7 @@ type unwritable struct {
 }
 
 func (u *unwritable) Failure() error { return u.err }
+func (u *unwritable) Refusal() error { return u.err }
 
 func TestReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -108,7 +108,7 @@ func (c *accountCreateCommand) Run(ctx context.Context, p *program) error {
 func (p *plane) createAccount(ctx context.Context, in directory.NewAccount) (*createdAccount, error) {
 	account, key, err := p.CreateAccount(ctx, in)
 	if err != nil && account != nil {
-		return nil, fmt.Errorf("%w; malote env --account %s%s has its access key", err, account.ID, dataDirFlag(p.dir))
+		return nil, fmt.Errorf("%w; malote env --account %s%s has its access key", err, account.ID, dataDirFlag(p.flags.DataDir))
 	}
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,9 +58,10 @@ func (c *envCommand) Run(ctx context.Context, p *program) error {
 const caBundle = "AWS_CA_BUNDLE"
 
 // dataDirFlag is what a command has to be given so that it means the same data directory as this
-// one, from whatever directory it is called: " --data-dir DIR", or nothing.
+// one, from whatever directory it is called: " --data-dir DIR", or nothing where none was named.
+// The default is another thing when it is named: see configured.
 func dataDirFlag(dir string) string {
-	if dir == "" || dir == cmp.Or(os.Getenv("MALOTE_DATA_DIR"), defaultDataDir()) {
+	if dir == "" || dir == os.Getenv("MALOTE_DATA_DIR") {
 		return ""
 	}
 	if whole, err := filepath.Abs(dir); err == nil {
