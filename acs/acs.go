@@ -1,7 +1,7 @@
 // Package acs is what passes between the ECS control plane and an engine: the part of
 // ECS that its public API leaves out and that Amazon's own agent speaks with a service
-// called ACS. DiscoverPollEndpoint names the place. An engine keeps the URL by which it asked
-// when the place is on that host: what ends TLS on the way is not known to the control plane.
+// called ACS. DiscoverPollEndpoint names the place; where it names none, that is where the
+// engine asked.
 //
 // An engine opens GET {endpoint}/acs?cluster=C&containerInstance=ARN, signed for "ecs",
 // and reads Messages, one JSON value a line, until the connection ends. On connecting

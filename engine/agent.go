@@ -74,24 +74,6 @@ func (e *Engine) Run(ctx context.Context) error {
 
 func (e *Engine) ecs() *ecs.Client { return ecs.NewFromConfig(e.AWS) }
 
-// streamURL is where the stream is: what the control plane named, or what it was asked by when
-// that is the same host.
-func streamURL(asked, named string) (string, error) {
-	from, err := url.Parse(asked)
-	if err != nil {
-		return "", err
-	}
-	to, err := url.Parse(named)
-	if err != nil {
-		return "", err
-	}
-	usual := map[string]string{"http": "80", "https": "443"}[from.Scheme]
-	if to.Hostname() == "" || to.Hostname() == from.Hostname() && cmp.Or(to.Port(), usual) == cmp.Or(from.Port(), usual) {
-		named = asked
-	}
-	return strings.TrimSuffix(named, "/"), nil
-}
-
 // refusesHost reports whether somebody answered that this host may not have what it asked for,
 // which is so until a person changes something.
 func refusesHost(err error) bool {
@@ -122,10 +104,7 @@ func (e *Engine) session(ctx context.Context) (listened bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("asking where to listen: %w", err)
 	}
-	endpoint, err := streamURL(aws.ToString(e.AWS.BaseEndpoint), aws.ToString(poll.Endpoint))
-	if err != nil {
-		return false, fmt.Errorf("asking where to listen: %w", err)
-	}
+	endpoint := strings.TrimSuffix(cmp.Or(aws.ToString(poll.Endpoint), aws.ToString(e.AWS.BaseEndpoint)), "/")
 	e.mu.Lock()
 	e.endpoint = endpoint
 	e.mu.Unlock()

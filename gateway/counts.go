@@ -86,7 +86,7 @@ func (e *exchange) count() {
 	switch {
 	case e.op != nil:
 		e.op.outcomes.count(e.code)
-	case e.path != "":
+	case e.handler:
 	case e.service == nil:
 		e.g.unknown.count(e.code)
 	default: // it was refused before its operation was looked for

@@ -35,6 +35,7 @@ type exchange struct {
 	service   *service
 	operation string     // as the client names it
 	op        *operation // once it was looked for; nil when there is none
+	handler   bool       // it is one of Config.Handlers' or Config.Unsigned's
 	path      string     // of a handler, once it is the handler's
 	form      string     // of a Query request, as it came
 	principal string

@@ -665,7 +665,9 @@ func TestHealth(t *testing.T) {
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	counts := new(gateway.Counts)
-	w := start(t, func(c *gateway.Config) { c.Counts = counts })
+	w := start(t, func(c *gateway.Config) {
+		c.Counts, c.Handlers = counts, map[string]http.Handler{"/acs": http.NotFoundHandler()}
+	})
 	get := request{target: getSecret, body: `{"SecretId":"a"}`}
 	get.send(t, w.url)
 	get.send(t, w.url)
@@ -677,6 +679,7 @@ func TestCounts(t *testing.T) {
 		request{target: fmt.Sprintf("made%d.GetSecretValue", i), body: `{}`}.send(t, w.url)
 	}
 	request{method: "GET", path: "/health", unsigned: true}.send(t, w.url)
+	request{method: "GET", path: "/acs", key: aliceKey, secret: "of-somebody-else"}.send(t, w.url) // a handler has no operations
 	got := map[gateway.Count]bool{}
 	for c := range counts.All() {
 		got[c] = true

@@ -13,6 +13,7 @@ import (
 // handle authenticates a request to one of Config.Handlers and hands it over. The
 // signature covers the body, so it is read whole first; the answer may stream.
 func (e *exchange) handle(h http.Handler) {
+	e.handler = true
 	defer e.finish()
 	var body []byte // the handler's to keep: not of the pool
 	if f := e.readBody(&body); f != nil {
@@ -35,6 +36,7 @@ func (e *exchange) handle(h http.Handler) {
 
 // handleUnsigned serves what decides by itself who may.
 func (e *exchange) handleUnsigned(h http.Handler) {
+	e.handler = true
 	defer e.finish()
 	e.r.Body = http.MaxBytesReader(e.w, e.r.Body, e.g.cfg.MaxBody)
 	e.pass(h, e.r)

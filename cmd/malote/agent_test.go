@@ -238,6 +238,9 @@ func TestAgent(t *testing.T) {
 	if poll, err := tasks.DiscoverPollEndpoint(ctx, &ecs.DiscoverPollEndpointInput{}); err != nil || *poll.Endpoint != *h.admin.BaseEndpoint {
 		t.Errorf("DiscoverPollEndpoint = %v, %v; want the way by which it was asked", aws.ToString(poll.Endpoint), err)
 	}
+	if poll, err := tasks.DiscoverPollEndpoint(ctx, &ecs.DiscoverPollEndpointInput{ContainerInstance: aws.String("any")}); err != nil || poll.Endpoint != nil {
+		t.Errorf("DiscoverPollEndpoint = %v, %v; an agent knows better by which way it came", aws.ToString(poll.Endpoint), err)
+	}
 	canaries := new(canary.Set)
 	value := canaries.New()
 	secret, err := secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("db"), SecretString: &value})

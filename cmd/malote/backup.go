@@ -43,7 +43,7 @@ func (c *backupCommand) Run(ctx context.Context, p *program) error {
 	size, err := writeFile(c.File, c.Replace, func(w io.Writer) error {
 		err := copyControl(ctx, dir, "/store", w)
 		if errors.Is(err, errNotRunning) {
-			err = copyStopped(dir, w)
+			err = copyStopped(ctx, dir, w)
 		}
 		return err
 	})
@@ -83,7 +83,7 @@ func (c *backupCommand) thereAlready() error {
 }
 
 // copyStopped copies the store of a malote that does not run.
-func copyStopped(dir string, w io.Writer) (err error) {
+func copyStopped(ctx context.Context, dir string, w io.Writer) (err error) {
 	path := filepath.Join(dir, storeFile)
 	if !exists(path) {
 		return fmt.Errorf("there is no %s", path)
@@ -93,6 +93,12 @@ func copyStopped(dir string, w io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
+	switch none, err := isNew(ctx, opened); {
+	case err != nil:
+		return err
+	case none: // it is no backup to put in the place of another
+		return fmt.Errorf("%s is empty", path)
+	}
 	return copyStore(opened, w)
 }
 
@@ -157,7 +163,10 @@ func place(file, path string, replace bool) error {
 		return os.Rename(file, path)
 	}
 	err := os.Link(file, path)
-	if err == nil || errors.Is(err, fs.ErrExist) {
+	if err == nil {
+		return os.Remove(file)
+	}
+	if errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// A file system without links.

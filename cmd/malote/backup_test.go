@@ -178,3 +178,26 @@ func TestBackupOfEtcd(t *testing.T) {
 		t.Error("there is a file")
 	}
 }
+
+func TestBackupOfNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	live, err := bolt.Open(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := live.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(file, []byte("the last backup"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = (&backupCommand{File: file, DataDir: dir, Replace: true}).Run(t.Context(), &program{stderr: io.Discard})
+	if err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("error %v, want one that says that the store is empty", err)
+	}
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != "the last backup" {
+		t.Errorf("the last backup is %q, %v", kept, err)
+	}
+}

@@ -81,7 +81,10 @@ func (f connectFlags) link(ctx context.Context, p *program, log *slog.Logger) (*
 	if !errors.Is(err, errNotRunning) {
 		return nil, err
 	}
-	opened, err := planeFlags{DataDir: dir, Region: "us-east-1"}.open(ctx, log)
+	if cluster := os.Getenv("MALOTE_STORE"); cluster != "" {
+		return nil, &hintError{fmt.Errorf("no malote runs on %s, and MALOTE_STORE says that the data is elsewhere", dir), "start malote up, or unset MALOTE_STORE"}
+	}
+	opened, err := planeFlags{DataDir: dir, Region: "us-east-1", embedded: true}.open(ctx, log)
 	if err != nil {
 		return nil, err
 	}

@@ -72,8 +72,8 @@ func dataDirFlag(dir string) string {
 
 // storeFlag is the same for --store.
 func storeFlag(store string) string {
-	if store == os.Getenv("MALOTE_STORE") {
-		return ""
+	if _, _, _, err := parseStore(store); err != nil || store == os.Getenv("MALOTE_STORE") {
+		return "" // what is refused may hold a password
 	}
 	return " --store " + shellWord(store)
 }

@@ -161,7 +161,7 @@ func (c *injectCommand) signal() (*files.Signal, error) {
 // reach is connect for a sidecar: there is nothing on its disk, its Region may be known by
 // its ARNs alone, and its credentials may be those of the machine.
 func (c *injectCommand) reach(ctx context.Context, p *program, region string) (cfg aws.Config, done func(), err error) {
-	if _, err := os.Stat(dataDirOr(c.DataDir)); !c.configured() && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(dataDirOr(c.DataDir)); !c.configured() && (c.DataDir != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return c.connect(ctx, p)
 	}
 	cfg, err = loadConfig(ctx)

@@ -46,6 +46,8 @@ type planeFlags struct {
 	functions map[string]functions.Definition
 	// existing is for commands that make no account where there is none.
 	existing bool
+	// embedded is for commands that make one when they are first, but not beside files of another.
+	embedded bool
 	// engineCluster is that of an engine which this process has as well; "" for none.
 	engineCluster string
 }
@@ -79,6 +81,10 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	found := leftIn(p.dir)
+	wanted := f.existing || f.embedded && len(found) > 0 // the store is not to be made here
+	if wanted && f.Store == "" && !exists(filepath.Join(p.dir, storeFile)) {
+		return nil, f.noAccount(p.dir, found) // and no file that would be taken for one
+	}
 	backing, err := f.openStore(ctx, p.dir, log)
 	if err != nil {
 		return nil, err
@@ -89,8 +95,8 @@ func (f planeFlags) open(ctx context.Context, log *slog.Logger) (_ *plane, err e
 	switch none, err := isNew(ctx, backing); {
 	case err != nil:
 		return nil, err
-	case none && f.existing:
-		return nil, &hintError{fmt.Errorf("%w: %s is empty", directory.ErrNoAccount, f.storeName(p.dir)), "malote up makes the first one"}
+	case none && wanted:
+		return nil, f.noAccount(p.dir, found)
 	case none && len(found) > 0:
 		p.lost = fmt.Sprintf("%s has none of the data of before, though there is %s: this malote is a new one", f.storeName(p.dir), strings.Join(found, " and "))
 		log.Warn("the store is new beside files of an older one", "store", f.storeName(p.dir), "found", strings.Join(found, ", "))
@@ -220,6 +226,23 @@ func (p *program) serverLogger(level string) (log *slog.Logger, flush func(), er
 		return nil, nil, err
 	}
 	return slog.New(&flushing{log.Handler(), lines}), lines.flush, nil
+}
+
+// noAccount is the error for a store without data, beside which files were found.
+func (f planeFlags) noAccount(dir string, found []string) error {
+	err := fmt.Errorf("%w: %s is empty or not there", directory.ErrNoAccount, f.storeName(dir))
+	if len(found) > 0 {
+		return &hintError{fmt.Errorf("%w, though there is %s", err, strings.Join(found, " and ")), f.putBack()}
+	}
+	return &hintError{err, "malote up" + dataDirFlag(f.DataDir) + storeFlag(f.Store) + " makes the first one"}
+}
+
+// putBack is what to do about a store that is gone.
+func (f planeFlags) putBack() string {
+	if f.Store != "" {
+		return "if --store should have named another cluster or prefix, stop malote and name that"
+	}
+	return "if " + storeFile + " was moved or lost, stop malote and put it back, or its backup: see docs/operations.md"
 }
 
 func exists(path string) bool {

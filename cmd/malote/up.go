@@ -190,12 +190,7 @@ func (f *serveFlags) serve(ctx context.Context, p *program, beside func(context.
 	defer wait()
 	defer stop()
 	if plane.lost != "" {
-		fmt.Fprintf(p.stderr, "malote: warning: %s\n", plane.lost)
-		hint := "if --store should have named another cluster or prefix, stop malote and name that"
-		if f.Store == "" {
-			hint = "if " + storeFile + " was moved or lost, stop malote and put it back, or its backup: see docs/operations.md"
-		}
-		fmt.Fprintf(p.stderr, "malote: hint: %s\n", hint)
+		fmt.Fprintf(p.stderr, "malote: warning: %s\nmalote: hint: %s\n", plane.lost, f.putBack())
 	}
 	if plane.Made != nil && plane.Made.AccessKeyID != "" {
 		// To stdout, where it is no part of a log that a service manager keeps.

@@ -446,12 +446,15 @@ func (s *Service) UpdateContainerInstancesState(ctx context.Context, in *ecs.Upd
 }
 
 // DiscoverPollEndpoint names the place of the stream that acs describes. AWS names one always,
-// which tools rely on that hand it to session-manager-plugin.
+// which tools rely on that hand it to session-manager-plugin: they name no container instance.
 func (s *Service) DiscoverPollEndpoint(ctx context.Context, in *ecs.DiscoverPollEndpointInput) (*ecs.DiscoverPollEndpointOutput, error) {
 	if err := s.authz.Authorize(ctx, &authz.Access{Action: "ecs:DiscoverPollEndpoint", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	endpoint := s.endpoint
+	if endpoint == "" && in.ContainerInstance != nil {
+		return new(ecs.DiscoverPollEndpointOutput), nil
+	}
 	if endpoint == "" {
 		scheme := "http://"
 		request := caller.From(ctx)

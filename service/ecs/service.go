@@ -70,8 +70,9 @@ type Config struct {
 	Now      func() time.Time // nil means time.Now
 	Log      *slog.Logger     // nil means that nothing is logged
 
-	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one by which
-	// whoever asks came.
+	// Endpoint is the URL that DiscoverPollEndpoint names. Empty means the one that
+	// an agent asked: it gets no answer and stays there, whatever proxies are on the way.
+	// Others are told the URL by which they came.
 	Endpoint string
 }
 

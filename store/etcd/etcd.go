@@ -118,7 +118,11 @@ func unreached(ctx context.Context, config Config, err error) error {
 	}
 	if config.TLS != nil {
 		for _, endpoint := range config.Endpoints {
-			if refused := handshake(ctx, config, strings.TrimPrefix(endpoint, "https://")); refused != nil {
+			refused := handshake(ctx, config, strings.TrimPrefix(endpoint, "https://"))
+			if down := (*net.OpError)(nil); errors.As(refused, &down) && down.Op == "dial" || errors.Is(refused, context.DeadlineExceeded) {
+				continue // of which err tells
+			}
+			if refused != nil {
 				return fmt.Errorf("store: etcd at %s: %w", endpoint, refused)
 			}
 		}
